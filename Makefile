@@ -1,0 +1,53 @@
+# Every goal runs in $(VENV), which is made when it is missing and remade when pyproject.toml or constraints.txt change.
+#
+#   make train ARGS="--seed 7"    train the example model; ARGS go to `braid train`
+#   make test                     lint and all tests; PYTEST_ARGS go to pytest; BRAID_LONG=1 searches longer
+#   make bench NAME=messages      one benchmark, one JSON object a line
+#   make lint | format | env | clean
+#
+# PYTHON is the interpreter that makes the environment (3.11 or newer). PIP_ARGS go to pip, e.g. the address of an index
+# that has torch for the CPU alone: the pinned version is the same, and pip takes whichever build it is shown.
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+ARGS ?=
+PYTEST_ARGS ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+
+.PHONY: env train test bench lint format clean
+.DEFAULT_GOAL := test
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[develop,testing]'
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[tasks]' || \
+		echo "no reasoning-gym here (its pycosat is compiled: a C compiler is needed); tasks named gym are not available"
+	@touch $@
+
+train: $(STAMP)
+	$(BIN)/braid train $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(STAMP)
+	@$(BIN)/python -m tests.bench $(NAME)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

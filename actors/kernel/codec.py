@@ -1,0 +1,118 @@
+"""The codec: envelopes to MessagePack and back, typed, validated and bounded. The only file that knows the wire form.
+
+    [wire version, to, sender, incarnation, serial, to_incarnation, cause, message]
+
+A message is an array whose first element names its kind. Arrays of numbers travel as binary, never as lists. Decoding
+validates every field against the kind's types; what is no message of this house is a `WireError` that names the sender
+where it can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Union
+
+import msgspec
+
+from actors.kernel.backend import Envelope
+from actors.kernel.operations import Message
+from buffers.errors import WireError
+
+WIRE_VERSION = 1
+MAX_BYTES = 256 << 20
+"""Largest envelope. Bulk is moved in chunks far below it."""
+MAX_NAME = 200
+"""Longest actor name in an envelope."""
+
+
+class Codec:
+    """Encodes and decodes envelopes whose messages are of the given kinds (tagged, `array_like` msgspec Structs)."""
+
+    def __init__(self, kinds: Iterable[type[msgspec.Struct]], max_bytes: int = MAX_BYTES) -> None:
+        self.kinds: dict[str, type[msgspec.Struct]] = {}
+        for kind in kinds:
+            tag = kind.__struct_config__.tag
+            if not isinstance(tag, str) or tag in self.kinds:
+                raise ValueError(f"{kind.__name__}: a message kind needs a tag of its own, not {tag!r}")
+            self.kinds[tag] = kind
+        self.max_bytes = max_bytes
+        union: Any = Union[tuple(self.kinds.values())]  # noqa: UP007
+        frame = msgspec.defstruct(
+            "Frame",
+            [
+                ("wire", int),
+                ("to", str),
+                ("sender", str),
+                ("incarnation", int),
+                ("serial", int),
+                ("to_incarnation", int),
+                ("cause", int),
+                ("message", union),
+            ],
+            array_like=True,
+            gc=False,
+            forbid_unknown_fields=True,
+        )
+        self._frame: Any = frame
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: Any = msgspec.msgpack.Decoder(frame)
+
+    def encode(self, envelope: Envelope) -> bytes:
+        """One envelope to bytes."""
+        return self._encoder.encode(
+            (
+                WIRE_VERSION,
+                envelope.to,
+                envelope.sender,
+                envelope.incarnation,
+                envelope.serial,
+                envelope.to_incarnation,
+                envelope.cause,
+                envelope.message,
+            )
+        )
+
+    def decode(self, data: bytes | memoryview) -> Envelope:
+        """Bytes to one envelope; `WireError` for anything else."""
+        if len(data) > self.max_bytes:
+            raise WireError(f"an envelope of {len(data)} bytes exceeds the limit of {self.max_bytes}")
+        try:
+            frame = self._decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+            raise WireError(f"{_origin(data)}: {error}") from None
+        if frame.wire != WIRE_VERSION:
+            raise WireError(f"from {frame.sender}: wire version {frame.wire}, this is {WIRE_VERSION}")
+        if len(frame.to) > MAX_NAME or len(frame.sender) > MAX_NAME:
+            raise WireError(f"an actor name of more than {MAX_NAME} characters")
+        return Envelope(
+            frame.to,
+            frame.sender,
+            frame.incarnation,
+            frame.serial,
+            frame.to_incarnation,
+            frame.cause,
+            frame.message,
+        )
+
+    def kind_of(self, message: Message) -> str:
+        """The tag of a message."""
+        return str(type(message).__struct_config__.tag)
+
+
+class _Origin(msgspec.Struct, array_like=True):
+    wire: int
+    to: str
+    sender: str
+
+
+_origin_decoder = msgspec.msgpack.Decoder(_Origin)
+
+
+def _origin(data: bytes | memoryview) -> str:
+    try:
+        origin = _origin_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return "from an unknown sender"
+    if origin.wire != WIRE_VERSION:
+        return f"from {origin.sender[:MAX_NAME]}: wire version {origin.wire}, this is {WIRE_VERSION}"
+    return f"from {origin.sender[:MAX_NAME]}"

@@ -1,0 +1,39 @@
+"""What a lease says about staleness, segments and lengths: numbers for the log, no decisions."""
+
+from __future__ import annotations
+
+from buffers.answers import Leased
+from policies.trainer import UpdateJob
+
+
+def lease_statistics(leased: Leased, job: UpdateJob) -> dict[str, float]:
+    """Means and maxima over the groups, trajectories and tokens of one update.
+
+    `age` in versions per group; `lag` in versions per token (learner version at lease - version of the token);
+    `segments` and `tokens` per trajectory; shares of trajectories with two or more segments or versions.
+    """
+    ages = [group.age for group in leased.groups]
+    segments = tokens = lag = lag_max = multi = mixed = members = 0
+    for group in job.groups:
+        for member in group.members:
+            members += 1
+            segments += len(member.segments)
+            multi += len(member.segments) > 1
+            versions = {version for segment in member.segments for version, _ in segment.versions}
+            mixed += len(versions) > 1
+            lag_max = max(lag_max, leased.version - min(versions, default=leased.version))
+            for segment in member.segments:
+                tokens += segment.length
+                lag += sum((leased.version - version) * count for version, count in segment.versions)
+    whole = max(1, members)
+    return {
+        "age_mean": sum(ages) / max(1, len(ages)),
+        "age_max": float(max(ages, default=0)),
+        "lag_mean": lag / max(1, tokens),
+        "lag_max": float(lag_max),
+        "segments_mean": segments / whole,
+        "multi_segment_share": multi / whole,
+        "mixed_version_share": mixed / whole,
+        "response_tokens": tokens / whole,
+        "trajectories": float(members),
+    }

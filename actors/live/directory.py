@@ -1,0 +1,49 @@
+"""Which process has which address, and which actor lives in which process.
+
+On one machine a process listens at a file in a folder of its user, named after the process; between machines addresses
+are given (`tcp://host:port`). `@launcher` is the launcher itself, `@NAME` the host of process NAME.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+
+import msgspec
+
+LAUNCHER = "@launcher"
+
+
+class Directory(msgspec.Struct):
+    """Grows as actors are spawned; every host has its copy."""
+
+    folder: str
+    """Where processes without a given address listen."""
+    addresses: dict[str, str] = {}
+    """Process to address, where one was given."""
+    homes: dict[str, str] = {}
+    """Actor to process."""
+
+    def address(self, process: str) -> str:
+        """Where a process listens."""
+        return self.addresses.get(process) or f"ipc://{self.folder}/{file_name(process)}"
+
+    def home(self, actor: str) -> str | None:
+        """The process of an actor, or None if nobody has heard of it."""
+        return self.homes.get(actor)
+
+
+def file_name(process: str) -> str:
+    """A short file name for a process: socket paths may have no more than 107 bytes."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,40}", process):
+        return process
+    return hashlib.blake2b(process.encode(), digest_size=12).hexdigest()
+
+
+def free_tcp_address(host: str) -> str:
+    """An address at a port of this machine that nobody uses now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        port = probe.getsockname()[1]
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"

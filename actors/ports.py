@@ -1,0 +1,67 @@
+"""The real ports of a run, as its specs name them (`actors.ports:torch_engine` ...); each is opened in its own process.
+
+Every function takes (config, emit, clock) like any port; what it needs lies in its own section of the run's settings.
+Torch is imported where it is needed only, so that replay, rewarders and controllers stay small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.evaluator import Problem
+from buffers.rows import PromptRow
+from policies.engine import Engine
+from policies.trainer import Trainer
+from rewards.reward import Reward
+
+Emit = Callable[[Any], None]
+Config = dict[str, Any]
+
+REAL = {
+    "engine": "actors.ports:torch_engine",
+    "trainer": "actors.ports:torch_trainer",
+    "reward": "actors.ports:scorer",
+    "store": "buffers.lmdb_store:open_store",
+    "prompts": "actors.ports:prompts",
+    "problems": "actors.ports:problems",
+}
+"""Ports of a real run; sinks are the launcher's choice."""
+
+
+def torch_engine(config: Config, emit: Emit, clock: object) -> Engine:
+    """The embedded engine, with weights from the ring or from a checkpoint folder."""
+    from policies.engines.torch_engine import TorchEngine, TorchEngineConfig
+    from policies.weights import read_weights
+
+    return TorchEngine(msgspec.convert(config["engine"], TorchEngineConfig), emit, read_weights)
+
+
+def torch_trainer(config: Config, emit: Emit, clock: object) -> Trainer:
+    """The torch trainer."""
+    from policies.trainers.torch_trainer import Config as TrainerConfig
+    from policies.trainers.torch_trainer import TorchTrainer
+
+    return TorchTrainer(emit, msgspec.convert(config["trainer"], TrainerConfig))
+
+
+def scorer(config: Config, emit: Emit, clock: object) -> Reward:
+    """The rewards of the run in their sandbox."""
+    from policies.decoding import load_decoder
+    from rewards.scorer import Config as ScorerConfig
+    from rewards.scorer import Scorer
+
+    return Scorer(msgspec.convert(config["scorer"], ScorerConfig), load_decoder(config["model"]), emit)
+
+
+def prompts(config: Config, emit: Emit, clock: object) -> tuple[PromptRow, ...]:
+    """The tokenized prompt set that was written when the run was prepared."""
+    return msgspec.msgpack.decode(Path(config["prompts"]["path"]).read_bytes(), type=tuple[PromptRow, ...])
+
+
+def problems(config: Config, emit: Emit, clock: object) -> tuple[Problem, ...]:
+    """The tokenized held-out problems, likewise."""
+    return msgspec.msgpack.decode(Path(config["problems"]["path"]).read_bytes(), type=tuple[Problem, ...])

@@ -1,0 +1,1 @@
+"""Sinks of the recorder: where numbers go."""

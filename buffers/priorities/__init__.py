@@ -1,0 +1,58 @@
+"""Priority rules: how much a stored group is worth training on now. One rule a file, under the name `Rule`.
+
+A rule is a frozen dataclass of its options with `proportional` and `priority`; it sees the spread of outcomes,
+freshness and what the learner said, never lengths or content. Found by file name here or by `module:name` elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from buffers.errors import UsageError
+
+
+class Signal(msgspec.Struct, frozen=True, gc=False):
+    """All that a rule may know of a group."""
+
+    spread: float
+    """Four times the variance of its outcomes, 0 .. 1."""
+    age: int
+    """Versions since its last member ended."""
+    position: int
+    """Order in which it became eligible."""
+    feedback: float
+    """What the learner said of its last use (>= 0); -1 before the first."""
+
+
+class PriorityRule(Protocol):
+    """What every rule offers."""
+
+    @property
+    def proportional(self) -> bool:
+        """True: drawn in proportion to the priority. False: the greatest is taken."""
+
+    def priority(self, signal: Signal) -> float:
+        """Worth of a group; positive where it is drawn in proportion."""
+
+
+def names() -> tuple[str, ...]:
+    """Rules of this folder."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def load(name: str, options: Mapping[str, float]) -> PriorityRule:
+    """Make the rule called `name`; raises `UsageError` for an unknown name or option."""
+    module, _, attribute = name.partition(":")
+    if not attribute and name not in names():
+        raise UsageError(f"buffer.priority is {name!r}; it is one of {', '.join(names())}, or module:name")
+    try:
+        found = importlib.import_module(module if attribute else f"{__name__}.{name}")
+        rule: PriorityRule = getattr(found, attribute or "Rule")(**options)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise UsageError(f"buffer.priority {name!r} with {dict(options)} cannot be made: {error}") from error
+    return rule

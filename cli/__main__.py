@@ -1,0 +1,5 @@
+"""`python -m cli` is `braid`."""
+
+from cli.main import run
+
+run()

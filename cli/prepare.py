@@ -1,0 +1,196 @@
+"""Prepares a run: checks the config, warms up the model, writes prompts, problems and settings into the run's folder.
+
+    config.toml --check--> model (warmed up, cached) --> RUN/model, prompts, problems, run.json, config.toml
+
+It runs as a process of its own (`python -m cli.prepare`), so that the launcher never loads torch. Bad input ends in one
+line on the standard error and exit status 2, before anything is written into the folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+
+from actors.cast import RunSettings
+from actors.evaluator import EvaluatorConfig, Problem
+from actors.roster import Roster
+from buffers.errors import UsageError
+from buffers.rows import PromptRow
+from buffers.segment import token_arrays
+from cli import configuration
+from cli.main import complain
+from cli.run_config import RunConfig
+from policies import warmup
+from policies.engine import Sampling
+from policies.models import use_threads
+from policies.objectives.objective import find_objective
+from policies.tokens import Codec, character_tokenizer, encode, load_tokenizer
+from rewards.tasks.chains import CAREFUL
+from rewards.tasks.finding import find_task
+from rewards.tasks.task import Prompt, Task
+
+DISK_BYTES = 1 << 30
+"""Free space that a run wants at least."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What the launcher asks for."""
+
+    config: str
+    """Path of a TOML file; empty: all defaults."""
+    settings: tuple[str, ...] = ()
+    """`part.key=value` of the command line."""
+    run_dir: str = ""
+    """Empty: check only."""
+
+
+def main(argv: list[str]) -> int:
+    """Carry out the order in `argv[0]` (JSON); the exit status."""
+    use_threads(1)
+    try:
+        prepare(msgspec.json.decode(argv[0], type=Order), lambda line: print(line, flush=True))
+    except UsageError as error:
+        return complain(error, 2, False)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def prepare(order: Order, say: Callable[[str], None]) -> None:
+    """Check everything; then, if a folder is named, fill it."""
+    config = configuration.load(RunConfig, Path(order.config) if order.config else None, order.settings)
+    config = with_seed(config)
+    task = find_task(config.task.name, config.task.settings)
+    find_objective(config.trainer.objective, config.trainer.objective_settings).check(
+        config.trainer.update.updates_per_reference
+    )
+    if config.model.path:
+        load_tokenizer(config.model.path)
+    if not order.run_dir:
+        return
+    folder = Path(order.run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < DISK_BYTES:
+        raise UsageError(f"{folder}: less than {DISK_BYTES >> 20} MiB of disk are free; name another --run-dir")
+    model = Path(config.model.path) if config.model.path else warmed_up(config, task, say)
+    shutil.copytree(model, folder / "model")
+    codec = load_tokenizer(folder / "model")
+    longest = write_prompts(config, task, codec, folder)
+    needed = longest + config.schedule.max_response_tokens
+    if needed > config.engine.context_tokens:
+        raise UsageError(
+            f"engine.context_tokens = {config.engine.context_tokens}: the longest prompt ({longest} tokens) and "
+            f"schedule.max_response_tokens need {needed}"
+        )
+    settings = run_settings(config, folder, codec)
+    (folder / "config.toml").write_text(configuration.dump(config), encoding="utf-8")
+    (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(settings), indent=1))
+
+
+def with_seed(config: RunConfig) -> RunConfig:
+    """Let the task's and the warm-up's seeds follow the run's."""
+    task = dataclasses.replace(config.task, settings={"seed": config.seed, **config.task.settings})
+    rise = dataclasses.replace(config.model.warmup, seed=config.seed)
+    return dataclasses.replace(config, task=task, model=dataclasses.replace(config.model, warmup=rise))
+
+
+def warmed_up(config: RunConfig, task: Task, say: Callable[[str], None]) -> Path:
+    """The folder of the tiny model after its supervised warm-up, from the cache if it is there."""
+    if not hasattr(task, "trace"):
+        raise UsageError(f"task {config.task.name} has no supervised traces: name a model folder with model.path")
+    cache = Path(config.model.cache) if config.model.cache else Path.home() / ".cache" / "braid" / "warmups"
+    cache.mkdir(parents=True, exist_ok=True)
+    problems = tuple((prompt.text, prompt.answer) for prompt in task.prompts("validation", config.model.exam))
+    lesson: warmup.Lesson = cast("warmup.Lesson", task)
+    exam = warmup.Exam(problems, CAREFUL)
+    folder = cache / warmup.digest(lesson, exam, config.model.warmup)
+    _, report, cached = warmup.ensure(cache, lesson, exam, character_tokenizer(), config.model.warmup, say)
+    say(f"warm-up {'from the cache' if cached else 'done'}: forced accuracy {report.forced:.3f}, {folder}")
+    return folder
+
+
+def write_prompts(config: RunConfig, task: Task, codec: Codec, folder: Path) -> int:
+    """Write the tokenized prompt set and the held-out problems; the longest prompt's tokens."""
+    rows = tuple(
+        PromptRow(number, payload_of(prompt, codec), prompt.answer, prompt.difficulty)
+        for number, prompt in enumerate(task.prompts("train", config.task.train_prompts))
+    )
+    problems = tuple(
+        Problem(payload_of(prompt, codec), prompt.answer) for prompt in task.prompts("held_out", config.task.held_out)
+    )
+    (folder / "prompts.msgpack").write_bytes(msgspec.msgpack.encode(rows))
+    (folder / "problems.msgpack").write_bytes(msgspec.msgpack.encode(problems))
+    return max(row.payload.length for row in rows)
+
+
+def payload_of(prompt: Prompt, codec: Codec) -> Any:
+    """A prompt's ids with log-probabilities of zero."""
+    ids = encode(codec, prompt.text)
+    return token_arrays(ids, np.zeros(len(ids), np.float32))
+
+
+def run_settings(config: RunConfig, folder: Path, codec: Codec) -> dict[str, Any]:
+    """The settings that every actor of the run gets, with the sections of the ports."""
+    generators = tuple(f"generator-{number}" for number in range(config.generators))
+    rewarders = tuple(f"rewarder-{number}" for number in range(config.rewarders))
+    roster = Roster(
+        generators=generators,
+        rewarders=rewarders,
+        evaluator="evaluator",
+        recorder="recorder",
+        supervisor="supervisor",
+    )
+    stop_ids = (codec.eos_token_id,)
+    evaluator = msgspec.structs.replace(
+        config.evaluator, stop_ids=stop_ids, max_response_tokens=config.schedule.max_response_tokens
+    )
+    shared = RunSettings(
+        seed=config.seed,
+        roster=roster,
+        pace=config.pace,
+        schedule=config.schedule,
+        rule=config.rule,
+        sampling=Sampling(config.sampling.temperature, 1.0, config.seed, stop_ids),
+        buffer=config.buffer,
+        restarts=config.restarts,
+        evaluator=EvaluatorConfig(**msgspec.structs.asdict(evaluator)),
+    )
+    model = str((folder / "model").resolve())
+    engine = dataclasses.replace(config.engine, model=model)
+    trainer = dataclasses.replace(
+        config.trainer, model=model, checkpoints=str((folder / "versions").resolve()), ring=ring_name(folder)
+    )
+    task_outcome = {"task_outcome": {"task": config.task.name, "settings": config.task.settings}}
+    scorer = {
+        "rewards": config.rewards.rewards or ("task_outcome",),
+        "settings": {**task_outcome, **config.rewards.settings},
+        "seconds": config.rewards.seconds,
+    }
+    sections = {
+        "run_dir": str(folder.resolve()),
+        "model": model,
+        "engine": engine,
+        "trainer": trainer,
+        "scorer": scorer,
+        "store": {"path": str((folder / "store").resolve())},
+        "prompts": {"path": str((folder / "prompts.msgpack").resolve())},
+        "problems": {"path": str((folder / "problems.msgpack").resolve())},
+    }
+    return {**msgspec.to_builtins(shared), **msgspec.to_builtins(sections)}
+
+
+def ring_name(folder: Path) -> str:
+    """A name for the weights' shared memory that no other run on this machine has."""
+    return f"{folder.resolve().name}-{zlib.crc32(str(folder.resolve()).encode()):08x}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

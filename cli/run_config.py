@@ -1,0 +1,119 @@
+"""The config of a training run: one table for each part, every key with its meaning in the class that it configures.
+
+    [task]      rewards/tasks/*          what is asked, and what counts as right
+    [model]     policies/warmup.py       a model folder, or a tiny model that is warmed up first
+    [schedule]  actors/schedules         batch, staleness, segments, publication
+    [sampling]  [engine]  [rewards]  [trainer]  [buffer]  [evaluator]  [pace]
+
+What follows from other keys or from the run's folder (paths, seeds, names) is filled in by `cli/prepare.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.cast import BufferSettings
+from actors.evaluator import EvaluatorConfig
+from actors.kernel.supervision import RestartPolicy
+from actors.roster import Pace
+from actors.schedules.schedule import ScheduleConfig
+from buffers.errors import UsageError
+from policies import warmup
+from policies.engines.torch_engine import TorchEngineConfig
+from policies.trainers.torch_trainer import Config as TrainerConfig
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """What is asked."""
+
+    name: str = "chains"
+    """A file of `rewards/tasks`."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Keys of the task's own config; `seed` follows the run's unless it is given here."""
+    train_prompts: int = 2048
+    """Size of the prompt set."""
+    held_out: int = 256
+    """Problems that accuracy is measured on."""
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """What is trained."""
+
+    path: str = ""
+    """A Hugging Face folder; empty: a tiny model, warmed up on the task's own traces."""
+    warmup: warmup.Config = field(default_factory=warmup.Config)
+    cache: str = ""
+    """Folder that warmed-up models are kept in; empty: `braid/warmups` in the user's cache folder."""
+    exam: int = 128
+    """Problems of the warm-up's exams."""
+
+
+@dataclass(frozen=True)
+class SamplingSection:
+    """How training tokens are drawn."""
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Training needs a distribution to correct for."""
+        if self.temperature <= 0:
+            raise UsageError(f"sampling.temperature = {self.temperature}: training samples; it must be above 0")
+
+
+@dataclass(frozen=True)
+class RewardsSection:
+    """How responses are scored (`rewards/scorer.py`)."""
+
+    rewards: tuple[str, ...] = ()
+    """Files of `rewards/` or `module:name`; empty: the task's own outcome."""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: float = 10.0
+    """Wall time of one answer."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that `braid train` reads."""
+
+    name: str = "run"
+    seed: int = 7
+    generators: int = 1
+    """Generator processes."""
+    rewarders: int = 1
+    rule: str = "actors.schedules.schedule:Schedule"
+    """The class that schedules (`module:name`)."""
+    task: TaskSection = field(default_factory=TaskSection)
+    model: ModelSection = field(default_factory=ModelSection)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    sampling: SamplingSection = field(default_factory=SamplingSection)
+    engine: TorchEngineConfig = field(default_factory=TorchEngineConfig)
+    rewards: RewardsSection = field(default_factory=RewardsSection)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    buffer: BufferSettings = field(default_factory=BufferSettings)
+    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+    pace: Pace = field(default_factory=Pace)
+    restarts: RestartPolicy = field(default_factory=RestartPolicy)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot fit together."""
+        schedule = self.schedule
+        if self.generators < 1 or self.rewarders < 1:
+            raise UsageError(f"generators = {self.generators}, rewarders = {self.rewarders}: at least 1 each is needed")
+        if schedule.partial and schedule.segment_tokens > schedule.max_response_tokens:
+            raise UsageError(
+                f"schedule.segment_tokens = {schedule.segment_tokens} exceeds schedule.max_response_tokens = "
+                f"{schedule.max_response_tokens}: make it smaller, or set schedule.partial = false"
+            )
+        if schedule.max_response_tokens >= self.engine.context_tokens:
+            raise UsageError(
+                f"schedule.max_response_tokens = {schedule.max_response_tokens} leaves no room for a prompt in "
+                f"engine.context_tokens = {self.engine.context_tokens}"
+            )
+        if self.trainer.update.temperature != self.sampling.temperature:
+            raise UsageError(
+                f"trainer.update.temperature = {self.trainer.update.temperature} differs from sampling.temperature = "
+                f"{self.sampling.temperature}: log-probabilities are recorded at the latter; make them equal"
+            )

@@ -1,0 +1,114 @@
+"""The summary of a run: `summary.json`, from its metrics and its store, written when it has ended."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.cast import RunSettings, buffer_config
+from actors.sinks.metrics_file import Row, read_metrics
+from buffers.buffer import Buffer
+from buffers.lmdb_store import open_store
+
+NAME = "summary.json"
+
+
+def summarize(run_dir: Path, config: dict[str, Any], outcome: str) -> dict[str, Any]:
+    """Everything that a finished (or stopped) run has to say of itself; also written to `summary.json`."""
+    settings = msgspec.convert(config, RunSettings)
+    rows = list(read_metrics(run_dir))
+    summary = {
+        "outcome": outcome,
+        "seed": settings.seed,
+        "wall_s": wall_of(rows),
+        **accuracies(rows),
+        **segments(rows),
+        "staleness": staleness(rows, settings.schedule.eta),
+        "idle_share": idle_shares(rows, settings),
+        "ledger": ledger(config, settings),
+        "tokens_generated": int(sum(row.value for row in rows if row.name == "decoded_tokens")),
+        "tokens_trained": int(sum(row.value for row in rows if row.name == "trained_tokens")),
+    }
+    (run_dir / NAME).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
+    return summary
+
+
+def wall_of(rows: list[Row]) -> float:
+    """Seconds between the first and the last number."""
+    return rows[-1].t - rows[0].t if rows else 0.0
+
+
+def accuracies(rows: list[Row]) -> dict[str, Any]:
+    """The first and the last evaluation."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.actor == "evaluator" and row.name.startswith("eval_"):
+            found[row.name.removeprefix("eval_")].append(row.value)
+    result: dict[str, Any] = {}
+    for place, index in (("before", 0), ("after", -1)):
+        names = ("sampled", "greedy", "pass8", "n")
+        result[f"accuracy_{place}"] = {name: found[name][index] if found[name] else None for name in names}
+        result[f"response_tokens_{place}"] = found["tokens"][index] if found["tokens"] else None
+    return result
+
+
+def segments(rows: list[Row]) -> dict[str, float]:
+    """Means over all trained trajectories."""
+    return {
+        "segments_per_trajectory": weighted(rows, "segments_mean"),
+        "multi_segment_share": weighted(rows, "multi_segment_share"),
+        "mixed_version_share": weighted(rows, "mixed_version_share"),
+    }
+
+
+def weighted(rows: list[Row], name: str) -> float:
+    """Mean of a number of leases, weighted by their trajectories."""
+    values = [row.value for row in rows if row.name == name]
+    weights = [row.value for row in rows if row.name == "trajectories"][: len(values)]
+    return sum(v * w for v, w in zip(values, weights, strict=False)) / max(1.0, sum(weights))
+
+
+def staleness(rows: list[Row], bound: int) -> dict[str, float]:
+    """Ages of groups at their lease, in versions, against their bound; and the lags of tokens."""
+    ages = [row.value for row in rows if row.name == "age_mean"]
+    return {
+        "mean": sum(ages) / max(1, len(ages)),
+        "max": largest(row.value for row in rows if row.name == "age_max"),
+        "bound": float(bound),
+        "token_lag_mean": weighted(rows, "lag_mean"),
+        "token_lag_max": largest(row.value for row in rows if row.name == "lag_max"),
+    }
+
+
+def largest(values: Iterable[float]) -> float:
+    """The largest; 0 of none."""
+    return max(values, default=0.0)
+
+
+def idle_shares(rows: list[Row], settings: RunSettings) -> dict[str, float]:
+    """1 - seconds of useful port calls / wall, from the first version that could be pulled to the last."""
+    versions = [row.t for row in rows if row.name == "version"]
+    if len(versions) < 2:
+        return {}
+    begin, end = versions[0], versions[-1]
+    busy: dict[str, float] = defaultdict(float)
+    for row in rows:
+        if row.name in ("busy_s", "update_s", "score_s") and begin <= row.t <= end:
+            busy[row.actor] += row.value
+    roster = settings.roster
+    names = (roster.learner, *roster.generators, *roster.rewarders)
+    return {name: round(1.0 - busy[name] / (end - begin), 4) for name in names}
+
+
+def ledger(config: dict[str, Any], settings: RunSettings) -> dict[str, int]:
+    """Trajectories by what became of them, from the store itself."""
+    store = open_store(config, lambda event: None, None)
+    try:
+        account = Buffer.recover(buffer_config(settings), store.rows()).ledger()
+    finally:
+        store.close()
+    return {name: getattr(account, name) for name in ("opened", "trained", "evicted", "failed", "in_flight")}

@@ -1,0 +1,128 @@
+"""`braid train`: prepares a run's folder, starts the cast, shows progress, ends in a summary; or goes on with a run.
+
+braid train                            the CPU example
+braid train my.toml --set schedule.eta=2 --seed 7 --run-dir runs/mine
+braid train --resume runs/mine         exactly where it stopped
+braid train my.toml --check            validates, runs nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from buffers.errors import UsageError
+
+NAME = "train"
+HELP = "train a model by asynchronous reinforcement learning"
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "cpu_reasoning.toml"
+RUNNING = "run.pid"
+STARTS = "starts"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("config", nargs="?", default="", help="a TOML file (default: the CPU example)")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="change a key")
+    parser.add_argument("--seed", type=int, help="seed of everything")
+    parser.add_argument("--run-dir", help="folder of the run (default: runs/NAME-TIME)")
+    parser.add_argument("--resume", metavar="DIR", help="go on with a run")
+    parser.add_argument("--check", action="store_true", help="validate the config and leave")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run; the exit status."""
+    if args.resume:
+        if args.config or args.settings or args.seed is not None or args.run_dir:
+            raise UsageError("--resume takes the config of the run; leave out config, --set, --seed and --run-dir")
+        return run(Path(args.resume))
+    config = args.config or str(EXAMPLE)
+    settings = list(args.settings) + ([f"seed={args.seed}"] if args.seed is not None else [])
+    if args.check:
+        status = prepare(config, settings, "")
+        if not status:
+            print("the config is valid")
+        return status
+    stem = Path(config).stem
+    folder = Path(args.run_dir or f"runs/{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not empty; name another --run-dir, or go on with --resume {folder}")
+    status = prepare(config, settings, str(folder))
+    return status or run(folder)
+
+
+def prepare(config: str, settings: list[str], run_dir: str) -> int:
+    """Prepare (or only check) in a process of its own, which loads torch and leaves; its exit status."""
+    order = json.dumps({"config": config, "settings": settings, "run_dir": run_dir})
+    process = subprocess.Popen([sys.executable, "-m", "cli.prepare", order])
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        return 130
+
+
+def run(folder: Path) -> int:
+    """Start the cast in a prepared folder and stay until the run has ended; the exit status."""
+    from actors.live.cluster import Cluster
+    from actors.live.launch import LaunchConfig
+    from actors.ports import REAL
+    from cli.summary import NAME as SUMMARY
+    from cli.summary import summarize
+
+    config = read_settings(folder)
+    ports = {
+        **REAL,
+        "sink_metrics": "actors.sinks.metrics_file:MetricsFile",
+        "sink_tensorboard": "actors.sinks.tensorboard_sink:TensorBoard",
+        "sink_progress": "cli.progress:ProgressLines",
+    }
+    print(f"run folder: {folder}", flush=True)
+    begun = time.monotonic()
+    with Cluster(config, ports, LaunchConfig(folder=str(folder), seed=int(config["seed"]))) as cluster:
+        stop_on_signals(cluster)
+        cluster.run()
+        outcome = cluster.outcome
+    summary = summarize(folder, config, outcome)
+    print(f"{outcome} after {time.monotonic() - begun:.0f} s; ledger {summary['ledger']}")
+    for place in ("before", "after"):
+        print(f"held-out accuracy {place}: {summary[f'accuracy_{place}']}")
+    print(f"summary: {folder / SUMMARY}")
+    if outcome == "finished":
+        return 0
+    print(f"go on with: braid train --resume {folder}")
+    return 130 if outcome == "stopped by the person" else 1
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings of a prepared run, with the number of its earlier starts."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise UsageError(f"{folder} holds no prepared run (no run.json); start one with braid train --run-dir {folder}")
+    config: dict[str, Any] = json.loads(path.read_bytes())
+    counter = folder / STARTS
+    starts = int(counter.read_text()) if counter.exists() else 0
+    counter.write_text(str(starts + 1))
+    return {**config, "starts": starts}
+
+
+def stop_on_signals(cluster: Any) -> None:
+    """The first Ctrl-C (or SIGTERM) ends the run orderly; a second one at once."""
+    seen: list[int] = []
+
+    def stop(number: int) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            cluster.launcher.loop.stop()
+        else:
+            print("stopping (once more: at once) ...", flush=True)
+            cluster.ask_to_stop("stopped by the person")
+
+    cluster.launcher.loop.take_signals(stop, signal.SIGINT, signal.SIGTERM)

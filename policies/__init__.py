@@ -1,0 +1,1 @@
+"""Policies: engines that generate, trainers that learn, objectives, models, tokens and weights."""

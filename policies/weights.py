@@ -1,0 +1,205 @@
+"""Weights on their way from a trainer to generators: publishers, readers, and the addresses between them.
+
+    trainer --publish(version, tensors)--> shm:NAME --read_weights(version, source)--> engine
+                                           file:DIR
+
+`shm:NAME` is a ring of the newest two versions in memory that the machine's processes share. Each slot has a sequence
+lock: the writer makes the number odd, writes, and makes it even again; a reader copies and looks whether the number
+has changed meanwhile. A reader whose version was overwritten takes the newest instead, so it never waits and no number
+names two sets of weights. A checksum of the copy guards against machines that reorder memory.
+
+`file:DIR` is a model folder on a disk, complete, with the version that its reader says it has.
+
+Leaves out transport between machines. A ring outlives its writer; a restarted writer starts it anew, empty.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
+
+from buffers.errors import BraidError, UsageError
+
+Tensor = torch.Tensor
+Bytes = npt.NDArray[np.uint8]
+
+MAGIC = 0x31444941_5242
+SLOTS = 2
+HEAD_WORDS = 4
+"""Of the ring: magic, bytes of the table of tensors, bytes of a slot's data, newest slot (-1: none)."""
+SLOT_WORDS = 3
+"""Of a slot: sequence number, version, checksum."""
+ALIGN = 64
+
+
+class WeightsUnavailable(BraidError):
+    """No weights can be read from an address now; trying again later may help."""
+
+
+class WeightsPublisher(Protocol):
+    """How a trainer lets generators have its weights."""
+
+    def publish(self, version: int, tensors: Mapping[str, Tensor]) -> str:
+        """Let `tensors` be pulled under `version`; the address to pull them from."""
+
+    def close(self) -> None:
+        """Take the address away."""
+
+
+class _Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where a tensor lies in a slot's data."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+
+
+def ring_path(name: str) -> Path:
+    """The file in shared memory (or, where there is none, in the temporary folder) behind `shm:name`."""
+    if not name or "/" in name:
+        raise UsageError(f"ring name {name!r}; give a plain word")
+    root = Path("/dev/shm")
+    return (root if root.is_dir() else Path(tempfile.gettempdir())) / f"braid-{name}"
+
+
+def _places(tensors: Mapping[str, Tensor]) -> tuple[list[_Place], int]:
+    places, offset = list[_Place](), 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        places.append(_Place(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), offset, size))
+        offset += -(-size // ALIGN) * ALIGN
+    return places, offset
+
+
+def _bytes_of(tensor: Tensor) -> Bytes:
+    """The tensor's raw bytes, on the CPU."""
+    raw: Bytes = tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy()
+    return raw
+
+
+class _Ring:
+    """Views into the shared file. Layout: head words, table, then per slot its words and data, all 64-aligned."""
+
+    def __init__(self, memory: Bytes) -> None:
+        self.memory = memory
+        self.head = memory[: 8 * HEAD_WORDS].view(np.int64)
+        table_bytes, self.data_bytes = int(self.head[1]), int(self.head[2])
+        self.table = memory[ALIGN : ALIGN + table_bytes]
+        self.first = ALIGN + -(-table_bytes // ALIGN) * ALIGN
+
+    def words(self, slot: int) -> npt.NDArray[np.int64]:
+        """Sequence number, version, checksum."""
+        start = self.first + slot * (ALIGN + self.data_bytes)
+        return self.memory[start : start + 8 * SLOT_WORDS].view(np.int64)
+
+    def data(self, slot: int) -> Bytes:
+        """The tensors' bytes."""
+        start = self.first + slot * (ALIGN + self.data_bytes) + ALIGN
+        return self.memory[start : start + self.data_bytes]
+
+
+class RingPublisher:
+    """The writer's side of `shm:NAME`; one writer per name. The first publish fixes names, shapes and types."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self._path = name, ring_path(name)
+        self._ring: _Ring | None = None
+        self._places: list[_Place] = []
+        self._path.unlink(missing_ok=True)
+
+    def publish(self, version: int, tensors: Mapping[str, Tensor]) -> str:
+        """Write into the older slot; the address."""
+        places, data_bytes = _places(tensors)
+        if self._ring is None:
+            self._ring, self._places = self._create(places, data_bytes), places
+        if places != self._places:
+            raise UsageError(f"ring {self.name!r} holds another model's tensors; open a ring of another name")
+        ring = self._ring
+        slot = (int(ring.head[3]) + 1) % SLOTS
+        words, data = ring.words(slot), ring.data(slot)
+        words[0] += 1
+        words[1] = version
+        for place, tensor in zip(places, tensors.values(), strict=True):
+            data[place.offset : place.offset + place.size] = _bytes_of(tensor)
+        words[2] = zlib.crc32(data.data)
+        words[0] += 1
+        ring.head[3] = slot
+        return f"shm:{self.name}"
+
+    def _create(self, places: list[_Place], data_bytes: int) -> _Ring:
+        table = msgspec.json.encode(places)
+        total = ALIGN + -(-len(table) // ALIGN) * ALIGN + SLOTS * (ALIGN + data_bytes)
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        memory = np.memmap(draft, np.uint8, "w+", shape=(total,))
+        memory[: 8 * HEAD_WORDS].view(np.int64)[:] = (MAGIC, len(table), data_bytes, -1)
+        memory[ALIGN : ALIGN + len(table)] = np.frombuffer(table, np.uint8)
+        draft.rename(self._path)
+        return _Ring(memory)
+
+    def close(self) -> None:
+        """Take the ring away; may be called twice."""
+        if self._ring is not None:
+            self._path.unlink(missing_ok=True)
+        self._ring = None
+
+
+def read_ring(name: str, version: int, tries: int = 100) -> tuple[int, dict[str, Tensor]]:
+    """Copies of the tensors called `version` in `shm:name`, or of the newest if that one is gone.
+
+    Returns the version that they really have. Raises `WeightsUnavailable` if the ring is missing, empty, or
+    overwritten faster than it can be copied `tries` times.
+    """
+    try:
+        memory: Bytes = np.memmap(ring_path(name), np.uint8, "r")
+    except (OSError, ValueError):
+        raise WeightsUnavailable(f"there is no ring {name!r} on this machine") from None
+    ring = _Ring(memory)
+    if int(ring.head[0]) != MAGIC:
+        raise UsageError(f"{ring_path(name)} is not a ring of weights; take another name")
+    for attempt in range(tries):
+        slot = next((index for index in range(SLOTS) if int(ring.words(index)[1]) == version), int(ring.head[3]))
+        slot = slot if attempt == 0 else int(ring.head[3])
+        if slot < 0:
+            break
+        before, found, checksum = (int(word) for word in ring.words(slot))
+        if before > 0 and before % 2 == 0:
+            copied = np.array(ring.data(slot))
+            if int(ring.words(slot)[0]) == before and zlib.crc32(copied.data) == checksum:
+                places = msgspec.json.decode(ring.table.tobytes(), type=list[_Place])
+                return found, {place.name: _tensor(copied, place) for place in places}
+        time.sleep(0.0005)
+    raise WeightsUnavailable(f"no whole version can be read from ring {name!r}; is its writer running?")
+
+
+def _tensor(copied: Bytes, place: _Place) -> Tensor:
+    dtype: torch.dtype = getattr(torch, place.dtype)
+    raw = torch.from_numpy(copied[place.offset : place.offset + place.size])
+    return raw.view(dtype).reshape(place.shape)
+
+
+def read_weights(version: int, source: str) -> tuple[int, dict[str, Tensor]]:
+    """The tensors called `version` at `source` (`shm:NAME` or `file:DIR`), and the version that they really have."""
+    kind, _, place = source.partition(":")
+    if kind == "shm":
+        return read_ring(place, version)
+    if kind == "file":
+        found: dict[str, Tensor] = {}
+        for path in sorted(Path(place).glob("model*.safetensors")):
+            found |= load_file(str(path))
+        if not found:
+            raise UsageError(f"no model.safetensors in {place!r}; give a Hugging Face model folder")
+        return version, found
+    raise UsageError(f"weights address {source!r}; shm:NAME and file:DIR are known")

@@ -1,0 +1,1 @@
+"""Tasks: prompts with exact answers, one file each."""

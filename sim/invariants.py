@@ -1,0 +1,308 @@
+"""The invariants of the design (section 9), checked while a world runs; what breaks one raises `InvariantViolated`.
+
+    envelopes  (as they are sent)     --> what replay has acknowledged, what workers may and do generate
+    decisions  (as they are recorded) --> leases, published versions, the highest version
+    buffer     (white-box)            --> sums after each event; a full recount at leases and every so often
+    trainer    (`LineTrainer`)        --> one line of weights: no (group, use) in it twice
+    store      (replay starts again)  --> everything acknowledged is there
+
+Checking changes no decision and draws nothing: the digest is the same with and without it. Left out: the priority law
+(statistics), determinism (a run is compared with another), progress (`sim/plan.py` asks whether the run finished).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from actors.cast import RunSettings, buffer_config
+from actors.kernel.backend import Decision, Envelope
+from actors.kernel.operations import Message, ns
+from actors.messages import Append, Dispatch, LearnerState, ReplayState
+from actors.replay import Replay
+from actors.standins import CountingTrainer
+from buffers.buffer import Buffer
+from buffers.errors import BraidError, ContractError
+from buffers.segment import Ghost, Segment, ids_of
+from policies.trainer import UpdateJob
+from sim.acknowledged import Acknowledged
+from sim.disk import Platter
+from sim.life import Life
+from sim.story import about, lines
+from sim.world import VirtualWorld
+
+WORDS = {
+    1: "conservation",
+    2: "contiguity",
+    3: "versions never decrease",
+    4: "staleness",
+    5: "priority law",
+    6: "leases",
+    7: "groups reach a learner whole",
+    8: "capacity",
+    9: "durability",
+    10: "determinism",
+    11: "progress",
+    12: "fencing",
+    13: "a version names one set of weights",
+    14: "a use counts once",
+}
+"""1 to 12 as the design numbers them; 13 and 14 are its section 3.8."""
+
+RECOUNT_EVERY = 64
+"""Events of replay between two full recounts."""
+
+
+class InvariantViolated(BraidError):
+    """An invariant does not hold: its number and name, the ids concerned, and what was decided last."""
+
+    def __init__(self, number: int, detail: str, recent: tuple[Decision, ...] = ()) -> None:
+        self.number = number
+        self.detail = detail
+        self.recent = recent
+        super().__init__("\n".join([f"invariant {number} ({WORDS[number]}): {detail}", *lines(recent)]))
+
+
+class Invariants:
+    """Attach it to a world before its first event; it raises out of `world.run`."""
+
+    def __init__(self, world: VirtualWorld, settings: RunSettings) -> None:
+        self._world = world
+        self._roster = settings.roster
+        self._pace = settings.pace
+        self._config = buffer_config(settings)
+        self.known = Acknowledged(self._config, self.complain)
+        self._life: Life | None = None
+        self._buffer: Buffer | None = None
+        self._asked: dict[tuple[str, int, int], Message] = {}
+        """Asks to replay that are not answered: (asker, incarnation, serial) -> request."""
+        self._decided = 0
+        self._touched = False
+        self._until_recount = RECOUNT_EVERY
+        self._leases: dict[int, tuple[int, ...]] = {}
+        self._given: dict[int, int] = {}
+        """Lease -> when it was given (ns)."""
+        self._overdue: dict[int, int] = {}
+        """Lease -> when it was first seen past its time (ns)."""
+        self._last_lease = 0
+        self._sources: dict[int, str] = {}
+        self._drawn: dict[tuple[int, int], Any] = {}
+        self.checks = 0
+        """Envelopes and decisions looked at."""
+        self._encode = world.encode
+        self._requests: dict[type, Callable[[Any], None]] = {
+            Append: self._on_append,
+            Dispatch: self._on_dispatch,
+            LearnerState: self._on_learner_state,
+            ReplayState: self._on_replay_state,
+        }
+        self._decisions: dict[tuple[str, str], Callable[[Any], None]] = {
+            (self._roster.replay, "store"): self._on_store,
+            (self._roster.replay, "lease"): self._on_lease,
+            (self._roster.replay, "complete"): self._on_complete,
+            (self._roster.replay, "expire"): self._on_expire,
+            (self._roster.replay, "hello"): self._on_hello,
+            (self._roster.learner, "publish"): self._on_publish,
+        }
+        world.encode = self._see
+        world.after_event = self._after_event
+
+    def complain(self, number: int, detail: str) -> None:
+        """Raise, with the last decisions on what `detail` names."""
+        raise InvariantViolated(number, detail, about(self._world.decisions, detail))
+
+    # ---- envelopes ------------------------------------------------------------------------------------------------
+
+    def _see(self, envelope: Envelope) -> Any:
+        serial = envelope.serial
+        if serial < 0:
+            if envelope.sender == self._roster.replay:
+                self._touched = True
+                request = self._asked.pop((envelope.to, envelope.to_incarnation, -serial), None)
+                if request is not None:
+                    self.checks += 1
+                    self.known.take(request, envelope.message)
+        else:
+            if serial and envelope.to == self._roster.replay:
+                self._asked[envelope.sender, envelope.incarnation, serial] = envelope.message
+            look = self._requests.get(type(envelope.message))
+            if look is not None:
+                self.checks += 1
+                look(envelope.message)
+        return self._encode(envelope)
+
+    def _on_append(self, message: Append) -> None:
+        """Tokens are a function of trajectory and position, whatever the attempt; their versions are published."""
+        segment, number = message.segment, message.trajectory
+        if segment.last_version > self.known.highest:
+            self.complain(3, f"trajectory {number}: tokens of version {segment.last_version} of {self.known.highest}")
+        if segment.length and not _same_draw(self._drawn.setdefault((number, segment.start), segment), segment):
+            self.complain(2, f"trajectory {number}: attempt {message.attempt} drew other tokens at {segment.start}")
+
+    def _on_dispatch(self, message: Dispatch) -> None:
+        """A stored prefix is never generated again: the current attempt begins where the stored tokens end."""
+        for one in message.assignments:
+            fact = self.known.facts.get(one.trajectory)
+            if fact is None or one.attempt > fact.attempt:
+                self.complain(12, f"trajectory {one.trajectory}: attempt {one.attempt} was dispatched and never issued")
+            elif one.attempt == fact.attempt and one.length != fact.length:
+                self.complain(2, f"trajectory {one.trajectory}: to go on at {one.length}, stored are {fact.length}")
+            elif one.attempt == fact.attempt and fact.ended:
+                self.complain(2, f"trajectory {one.trajectory}: dispatched after its end")
+
+    def _on_learner_state(self, message: LearnerState) -> None:
+        if message.version > self.known.highest:
+            self.complain(9, f"version {message.version} is exposed, replay has recorded {self.known.highest}")
+
+    def _on_replay_state(self, message: ReplayState) -> None:
+        """At replay's heartbeat: the highest version is durable, and no lease has outlived its time."""
+        self.known.announced(message)
+        pace, now = self._pace, self._world.now
+        replay = cast(Replay, self._life.cell.actor) if self._life is not None else None
+        for lease in self._leases:
+            kept = now if replay is None else replay._kept.get(lease, self._given.get(lease, now))
+            if now > kept + ns(pace.lease_s + 3 * pace.heartbeat_s):
+                if lease in self._overdue and now > self._overdue[lease] + ns(2 * pace.heartbeat_s):
+                    self.complain(6, f"lease {lease} was not kept and not taken back")
+                self._overdue.setdefault(lease, now)
+            else:
+                self._overdue.pop(lease, None)
+
+    # ---- decisions ------------------------------------------------------------------------------------------------
+
+    def _on_store(self, decision: Decision) -> None:
+        number, attempt, start, _, _ = cast(tuple[int, int, int, int, str], decision.fields)
+        self.known.stored(number, attempt, start)
+
+    def _on_lease(self, decision: Decision) -> None:
+        lease, *groups = cast(tuple[int, ...], decision.fields)
+        for other, held in self._leases.items():
+            if set(held) & set(groups):
+                self.complain(6, f"groups {groups} of lease {lease} are held by lease {other}")
+        if lease <= self._last_lease and lease in self.known.done:
+            self.complain(6, f"lease {lease} was given out again")
+        self._last_lease = lease
+        self._leases[lease] = tuple(groups)
+        self._given[lease] = decision.at_ns
+
+    def _on_complete(self, decision: Decision) -> None:
+        lease = cast(int, decision.fields[0])
+        if self._leases.pop(lease, None) is None and lease not in self.known.done:
+            self.complain(6, f"lease {lease} was completed and is not open")
+
+    def _on_expire(self, decision: Decision) -> None:
+        lease = cast(int, decision.fields[0])
+        if self._leases.pop(lease, None) is None:
+            self.complain(6, f"lease {lease} expired and is not open")
+
+    def _on_hello(self, decision: Decision) -> None:
+        self._leases.clear()
+
+    def _on_publish(self, decision: Decision) -> None:
+        version, source = cast(int, decision.fields[0]), cast(str, decision.fields[1])
+        if version > self.known.highest:
+            self.complain(9, f"version {version} is published, replay has recorded {self.known.highest}")
+        known = self._sources.setdefault(version, source)
+        if known != source:
+            self.complain(13, f"version {version} was published from {known} and from {source}")
+
+    # ---- after each event -----------------------------------------------------------------------------------------
+
+    def _after_event(self, world: VirtualWorld) -> None:
+        life = world.life(self._roster.replay)
+        if life is not self._life:
+            self._life, self._buffer = life, None
+            if life is not None and life.begun:
+                self._recovered(cast(Replay, life.cell.actor))
+        decisions = world.decisions
+        recount = False
+        while self._decided < len(decisions):
+            decision = decisions[self._decided]
+            self._decided += 1
+            look = self._decisions.get((decision.actor, decision.kind))
+            if look is not None:
+                self.checks += 1
+                look(decision)
+                recount = recount or decision.kind != "store"
+        if self._touched or recount:
+            self._touched = False
+            self._count(recount)
+
+    def _count(self, recount: bool) -> None:
+        buffer = self._buffer
+        if buffer is None:
+            return
+        held = buffer._held
+        if sum(held.counts.values()) != held.meta.opened:
+            self.complain(1, f"counts {held.counts} do not add up to {held.meta.opened} opened")
+        limit = self._config.capacity_tokens
+        if limit is not None and held.reserved_tokens > limit:
+            self.complain(8, f"{held.reserved_tokens} tokens are held or reserved of {limit}")
+        self._until_recount -= 1
+        if recount or self._until_recount <= 0:
+            self._until_recount = RECOUNT_EVERY
+            try:
+                buffer.check()
+            except ContractError as error:
+                self.complain(1, str(error))
+
+    def _recovered(self, replay: Replay) -> None:
+        self._buffer = replay.buffer
+        self.known.recovered(replay.buffer, replay._store)
+        self._leases = {
+            number: tuple(group for group, _, _ in row.groups) for number, row in replay.buffer._held.leases.items()
+        }
+        self._count(recount=True)
+
+    # ---- at the end -----------------------------------------------------------------------------------------------
+
+    def check_store(self) -> None:
+        """After the run: what replay's disk holds agrees with everything acknowledged, and with the weights."""
+        platter: Platter | None = self._world.place(self._roster.replay).disk.get("store")
+        if platter is None:
+            return
+        buffer = Buffer.recover(self._config, platter.memory.rows())
+        buffer.check()
+        self.known.recovered(buffer, platter.memory)
+        line = self._world.place(self._roster.learner).disk.get(LINE, ())
+        groups = {group for group, _ in line}
+        held = {number for number, row in buffer._held.groups.items() if row.durable_uses}
+        trained = buffer.ledger().trained // self._config.k
+        if trained + len(held) != len(groups):
+            self.complain(
+                14, f"{trained} groups are consumed and {len(held)} used, the durable weights contain {len(groups)}"
+            )
+
+
+LINE = "line"
+
+
+class LineTrainer(CountingTrainer):
+    """The counting trainer, remembering every (group, use) that its weights contain, across restarts."""
+
+    def start(self) -> None:
+        """Restore the line with the weights."""
+        self._line: list[tuple[int, int]] = list(cast(Any, self._clock.disk.get(LINE, ())))
+        self._in_line = set(self._line)
+        super().start()
+
+    def _stepped(self, job: UpdateJob) -> None:
+        for group in job.groups:
+            use = (group.group, group.use)
+            if use in self._in_line:
+                raise InvariantViolated(14, f"lease {job.lease}: group {use[0]}, use {use[1]} is in the weights")
+            self._in_line.add(use)
+            self._line.append(use)
+        super()._stepped(job)
+
+    def _store(self, version: int) -> None:
+        self._clock.disk[LINE] = cast(Any, tuple(self._line))
+        super()._store(version)
+
+
+def _same_draw(one: Segment, other: Segment) -> bool:
+    if isinstance(one.payload, Ghost) or isinstance(other.payload, Ghost):
+        return one.payload.seed == other.payload.seed if isinstance(one.payload, Ghost) else False  # type: ignore[union-attr]
+    left, right = ids_of(one.payload), ids_of(other.payload)
+    shared = min(len(left), len(right))
+    return bool((left[:shared] == right[:shared]).all())

@@ -1,0 +1,251 @@
+"""Faults to plant in the protocol: each removes one mechanism of the cast, until the monkeypatch is undone.
+
+A checker that does not find one within its number of seeds is too weak, or the plans never come to where it matters.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from actors import standins
+from actors.controller import Controller
+from actors.learner import Learner
+from actors.messages import ReplayState
+from actors.replay import Replay
+from actors.rewarder import Rewarder
+from buffers import learning
+from buffers.buffer import Buffer
+from buffers.holdings import Holdings
+from buffers.segment import Ghost
+from sim.plan import draw
+
+
+def acknowledge_before_durable(monkeypatch):
+    settle = Replay._settle
+
+    def hasty(self, ticket, answer, context):
+        settle(self, None, answer, context)
+        if ticket is not None:
+            context.send(ticket, answer)
+
+    monkeypatch.setattr(Replay, "_settle", hasty)
+
+
+def leases_never_expire(monkeypatch):
+    monkeypatch.setattr(Replay, "_on_lease_due", lambda self, message, context: None)
+
+
+def announce_before_durable(monkeypatch):
+    def announce(self, context):
+        state = ReplayState(self.buffer.highest, self.buffer.live, self.buffer.groups_eligible, self._stopping)
+        context.send(self._roster.controller, state)
+
+    def completed(self, message, context):
+        answer = complete(self, message, context)
+        announce(self, context)
+        return answer
+
+    complete = Replay._complete
+    monkeypatch.setattr(Replay, "_complete", completed)
+
+
+def expose_before_completion(monkeypatch):
+    checkpointed = Learner._on_checkpointed
+
+    def early(self, event, context):
+        self._trainer.expose(event.version)
+        checkpointed(self, event, context)
+
+    monkeypatch.setattr(Learner, "_on_checkpointed", early)
+
+
+def release_groups_one_member_early(monkeypatch):
+    score = Buffer.score
+
+    def early(self, trajectory, attempt, components):
+        answer = score(self, trajectory, attempt, components)
+        row = self._held.trajectories.get(trajectory)
+        group = None if row is None else self._held.groups[row.group]
+        if group is not None and group.stage == "open" and group.scored == group.k - 1:
+            group.k -= 1
+            self._complete_group(group)
+        return answer
+
+    monkeypatch.setattr(Buffer, "score", early)
+
+
+def zombies_are_not_fenced(monkeypatch):
+    append = Buffer.append
+
+    def lenient(self, trajectory, attempt, segment):
+        row = self._held.trajectories.get(trajectory)
+        return append(self, trajectory, attempt if row is None else row.attempt, segment)
+
+    monkeypatch.setattr(Buffer, "append", lenient)
+
+
+def failed_groups_stay_in_admission(monkeypatch):
+    live = Holdings.live.fget
+    monkeypatch.setattr(Holdings, "live", property(lambda self: live(self) + self.counts["failed"]))
+
+
+def retries_draw_other_tokens(monkeypatch):
+    calls = itertools.count()
+
+    def payload(one, trajectory, start, stop):
+        return Ghost(stop - start, next(calls))
+
+    monkeypatch.setattr(standins, "response_payload", payload)
+
+
+def hello_forgets_what_was_applied(monkeypatch):
+    hello = learning.hello
+
+    def forgetful(held, incarnation, version, durable, applied):
+        return hello(held, incarnation, version, durable, ())
+
+    monkeypatch.setattr(learning, "hello", forgetful)
+
+
+def uses_are_not_rolled_back(monkeypatch):
+    monkeypatch.setattr(Holdings, "roll_back", lambda self, group, uses: self.undurable.pop(group.group, None))
+
+
+def a_version_number_is_used_again(monkeypatch):
+    hello = learning.hello
+
+    def reuse(held, incarnation, version, durable, applied):
+        held.meta.highest = min(held.meta.highest, version)
+        return hello(held, incarnation, version, durable, applied)
+
+    monkeypatch.setattr(learning, "hello", reuse)
+
+
+def a_refused_score_ends_the_story(monkeypatch):
+    def settle(self, trajectory, attempt, reason, context):
+        self._settle(trajectory, attempt, 0, False, context)
+
+    def believe(self, message, context):
+        track = self._tracks.get(message.trajectory)
+        if track is not None and message.attempt >= track.attempt and not message.next_attempt:
+            self._drop(track)
+        else:
+            settled(self, message, context)
+
+    settled = Controller._on_settled
+    monkeypatch.setattr(Rewarder, "_decline", settle)
+    monkeypatch.setattr(Controller, "_on_settled", believe)
+
+
+def recovery_forgets_its_counters(monkeypatch):
+    def recover(config, rows):
+        buffer = Buffer(config)
+        buffer._held.note_meta()
+        buffer._held.take(rows)
+        return buffer
+
+    monkeypatch.setattr(Buffer, "recover", recover)
+
+
+def space_is_not_reserved(monkeypatch):
+    monkeypatch.setattr(Buffer, "_has_space", lambda self, prompt_tokens: True)
+
+
+def lost_holds_are_not_reassigned(monkeypatch):
+    monkeypatch.setattr(Controller, "_lose", lambda self, track, context: None)
+
+
+def a_dead_workers_jobs_are_dispatched_as_they_were(monkeypatch):
+    def lose(self, track, context):
+        self._take_back(track)
+        track.length = 0
+        self._wait(track)
+
+    monkeypatch.setattr(Controller, "_lose", lose)
+
+
+def a_segment_is_stored_and_not_acknowledged_when_repeated(monkeypatch):
+    """A retry is taken for new: the attempt rises once more, and whoever got the first answer is fenced off."""
+    appended = Buffer._appended
+
+    def wrong(self, row, next_attempt):
+        return appended(self, row, next_attempt + 1)
+
+    monkeypatch.setattr(Buffer, "_appended", wrong)
+
+
+def aged_groups_are_not_dropped(monkeypatch):
+    monkeypatch.setattr(Holdings, "drop_aged", lambda self, version: None)
+
+
+def checkpoints_are_claimed_and_not_written(monkeypatch):
+    complete = Learner._complete
+
+    def claim(self, version, checkpointed, context):
+        complete(self, version, True, context)
+
+    monkeypatch.setattr(Learner, "_complete", claim)
+
+
+def any_epoch_may_open_groups(monkeypatch):
+    opens = Buffer.open_groups
+
+    def lenient(self, epoch, ordinal, count):
+        return opens(self, self.epoch, ordinal, count)
+
+    monkeypatch.setattr(Buffer, "open_groups", lenient)
+
+
+def any_learner_may_complete(monkeypatch):
+    complete = learning.complete
+
+    def lenient(held, incarnation, number, version, checkpointed, feedback):
+        return complete(held, held.meta.incarnation, number, version, checkpointed, feedback)
+
+    monkeypatch.setattr(learning, "complete", lenient)
+
+
+class Planted(NamedTuple):
+    """A fault, and within how many plans it must be found."""
+
+    plant: Callable
+    seeds: int
+    invariants: tuple[int, ...]
+    """What may break first; -1: an actor fails by itself."""
+    settings: dict | None = None
+    """Sections of the drawn settings that are changed, so that what the fault needs happens often."""
+
+    def plan(self, seed):
+        plan = draw(seed)
+        config = {**plan.config, **{name: {**plan.config[name], **one} for name, one in (self.settings or {}).items()}}
+        return msgspec.structs.replace(plan, config=config)
+
+
+FAILING = {"standins": {"fail_score_every": 9}, "buffer": {"max_attempts": 1}}
+
+
+FAULTS = [
+    Planted(acknowledge_before_durable, 60, (9, 12, 1, 3, -1)),
+    Planted(leases_never_expire, 250, (6,)),
+    Planted(announce_before_durable, 200, (3, 9)),
+    Planted(expose_before_completion, 20, (9,)),
+    Planted(release_groups_one_member_early, 5, (1, 7, -1)),
+    Planted(zombies_are_not_fenced, 200, (2, 3, 12)),
+    Planted(failed_groups_stay_in_admission, 40, (11,), FAILING),
+    Planted(retries_draw_other_tokens, 60, (2,)),
+    Planted(hello_forgets_what_was_applied, 300, (14, -1)),
+    Planted(uses_are_not_rolled_back, 60, (1, 14, -1)),
+    Planted(a_version_number_is_used_again, 60, (3, 13, -1)),
+    Planted(a_refused_score_ends_the_story, 600, (11,)),
+    Planted(recovery_forgets_its_counters, 500, (9, 1, -1)),
+    Planted(space_is_not_reserved, 40, (8,)),
+    Planted(lost_holds_are_not_reassigned, 60, (11,)),
+    Planted(a_dead_workers_jobs_are_dispatched_as_they_were, 60, (2,)),
+    Planted(aged_groups_are_not_dropped, 60, (4, 1, -1)),
+    Planted(checkpoints_are_claimed_and_not_written, 100, (13, 14, 9, 3, -1)),
+    Planted(any_epoch_may_open_groups, 600, (12, 1)),
+    Planted(any_learner_may_complete, 600, (12,)),
+    Planted(a_segment_is_stored_and_not_acknowledged_when_repeated, 20, (9, 11, 12)),
+]

@@ -1,0 +1,43 @@
+from actors.cast import RunSettings
+from actors.sinks.metrics_file import Row
+from cli import summary
+
+
+def test_accuracies_are_those_of_the_first_and_the_last_evaluation():
+    rows = [
+        Row(t, "evaluator", f"eval_{name}", value)
+        for t, values in (
+            (0.0, (0.2, 0.1, 0.7, 64, 15)),
+            (5.0, (0.6, 0.5, 0.9, 64, 40)),
+            (9.0, (0.9, 0.95, 1.0, 64, 70)),
+        )
+        for name, value in zip(("sampled", "greedy", "pass8", "n", "tokens"), values, strict=True)
+    ]
+    found = summary.accuracies(rows)
+    assert found["accuracy_before"] == {"sampled": 0.2, "greedy": 0.1, "pass8": 0.7, "n": 64}
+    assert found["accuracy_after"] == {"sampled": 0.9, "greedy": 0.95, "pass8": 1.0, "n": 64}
+    assert (found["response_tokens_before"], found["response_tokens_after"]) == (15, 70)
+
+
+def test_a_run_without_evaluations_says_so():
+    assert summary.accuracies([])["accuracy_after"] == {"sampled": None, "greedy": None, "pass8": None, "n": None}
+
+
+def test_idle_is_what_is_left_of_the_time_between_first_and_last_version():
+    rows = [Row(10.0, "learner", "version", 0), Row(30.0, "learner", "version", 9)]
+    rows += [Row(12.0, "learner", "update_s", 5.0), Row(20.0, "generator-0", "busy_s", 19.0)]
+    rows += [Row(5.0, "generator-0", "busy_s", 3.0), Row(31.0, "learner", "update_s", 1.0)]
+    found = summary.idle_shares(sorted(rows, key=lambda row: row.t), RunSettings())
+    assert found == {"learner": 0.75, "generator-0": 0.05, "rewarder-0": 1.0}
+
+
+def test_shares_are_weighted_by_the_trajectories_of_a_lease():
+    rows = [Row(1, "learner", "trajectories", 10), Row(1, "learner", "mixed_version_share", 0.5)]
+    rows += [Row(2, "learner", "trajectories", 30), Row(2, "learner", "mixed_version_share", 0.1)]
+    assert abs(summary.weighted(rows, "mixed_version_share") - 0.2) < 1e-12
+
+
+def test_staleness_stands_beside_its_bound():
+    rows = [Row(1, "learner", "age_mean", 1.0), Row(1, "learner", "age_max", 2.0), Row(2, "learner", "age_mean", 0.0)]
+    found = summary.staleness(rows, 2)
+    assert (found["mean"], found["max"], found["bound"]) == (0.5, 2.0, 2.0)
