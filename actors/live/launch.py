@@ -27,7 +27,7 @@ from time import monotonic_ns
 
 import msgspec
 
-from actors.eventlog import SUFFIX
+from actors.eventlog import SUFFIX, read_events
 from actors.kernel.asks import Window
 from actors.kernel.backend import Envelope
 from actors.kernel.context import ActorSpec
@@ -96,7 +96,10 @@ class Launcher:
 
     def __init__(self, config: LaunchConfig, kinds: Iterable[type[msgspec.Struct]]) -> None:
         self.config = config
-        origin_ns = monotonic_ns()
+        self._folder = Path(config.folder)
+        for part in ("events", "logs", "processes", "disk"):
+            (self._folder / part).mkdir(parents=True, exist_ok=True)
+        origin_ns = monotonic_ns() - _end_of_earlier_starts(self._folder / "events")
         self.loop = Loop(origin_ns)
         self.specs: dict[str, ActorSpec] = {}
         self.children: dict[str, Child] = {}
@@ -104,9 +107,6 @@ class Launcher:
         """The newest of each actor that was ever started."""
         self._living: dict[str, int] = {}
         self._closed = False
-        self._folder = Path(config.folder)
-        for part in ("events", "logs", "processes", "disk"):
-            (self._folder / part).mkdir(parents=True, exist_ok=True)
         self._starts = _first_free_number(self._folder / "events")
         """Of processes, earlier starts of the run included: their logs stay."""
         self._sockets = _socket_folder(self._folder.resolve())
@@ -341,6 +341,11 @@ class Launcher:
         if child is not None and child.lives.get(name) == incarnation:
             log.warning("actor=%s incarnation=%d did not stop in time and is killed", name, incarnation)
             child.signal(signal.SIGKILL)
+
+
+def _end_of_earlier_starts(events: Path) -> int:
+    """The newest time in the logs of earlier starts, from which a resumed run's clock goes on; 0 without any."""
+    return max((record.at_ns for record in read_events([events])), default=0)
 
 
 def _first_free_number(events: Path) -> int:

@@ -191,6 +191,7 @@ def test_a_stopped_run_goes_on_from_exactly_there(tmp_path, every):
         second.close()
     after = [one for one in decisions(tmp_path) if one.incarnation > 1_000_000]
     assert set(before) <= set(decisions(tmp_path)), "the event log of the first start is gone"
+    assert max(one.at_ns for one in before) < min(one.at_ns for one in after), "the clock began anew"
     assert_goes_on(left, after)
     assert line_of(Disk(tmp_path / "disk" / "learner"))[: len(line)] == line
     assert_nothing_is_lost_or_trained_twice(tmp_path, again, versions)
