@@ -3,6 +3,7 @@
 braid explore --seeds 5000                             all cores; a violation is shrunk, saved and told (status 1)
 braid explore --seeds 5000 --mode anything             faults may stay and the supervisor may die; safety only
 braid explore --long                                   300,000 plans, resumable: the same command goes on
+braid explore --live --seeds 20                        real processes, SIGKILL, SIGSTOP, and a proxy between sockets
 braid explore --replay 415 --trace out.json            one seed again, and its trace for Perfetto
 braid explore --replay explored/415.json               a plan that was saved
 braid explore --replay explored/415.json --save NAME   keep it among the regressions, which run for ever
@@ -27,6 +28,7 @@ from msgspec.structs import replace
 from actors.timeline import write_timeline
 from buffers.errors import UsageError
 from cli.exploration_progress import Progress
+from cli.explore_live import explore_live
 from sim.explore import LEGAL, Finding, Tally, describe, fails_like, median, replay, sweep
 from sim.plan import Plan, draw, from_json, to_json
 from sim.shrink import shrink
@@ -52,7 +54,7 @@ class State(msgspec.Struct):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--seeds", type=int, help="how many plans (default: 1000)")
+    parser.add_argument("--seeds", type=int, help="how many plans (default: 1000; live: 20)")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="seed of the first plan")
     parser.add_argument("--mode", choices=("repairable", "anything"), default="repairable", help="which faults")
     parser.add_argument("--profile", choices=("small", "standard"), default="standard", help="how large a plan is")
@@ -62,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shrink-s", type=float, default=60.0, metavar="S", help="time to shrink each kind of failure")
     parser.add_argument("--out", default="explored", metavar="DIR", help="folder of the plans that failed")
     parser.add_argument("--save", metavar="NAME", help="keep the (first) failing or replayed plan as a regression")
+    parser.add_argument("--live", action="store_true", help="real processes with stand-in ports")
     parser.add_argument("--replay", metavar="SEED|PLAN.json", help="run one plan again")
     parser.add_argument("--trace", metavar="OUT.json", help="with --replay: write its Chrome trace")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -69,6 +72,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Explore or replay; the exit status."""
+    if args.live:
+        return explore_live(args)
     if args.save is not None and not REGRESSIONS.is_dir():
         raise UsageError(f"--save {args.save}: there is no {REGRESSIONS}; run from a source tree")
     if args.replay is not None:

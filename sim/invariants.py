@@ -20,47 +20,19 @@ from actors.kernel.backend import Decision, Envelope
 from actors.kernel.operations import Message, ns
 from actors.messages import Append, Dispatch, LearnerState, ReplayState
 from actors.replay import Replay
-from actors.standins import CountingTrainer
 from buffers.buffer import Buffer
-from buffers.errors import BraidError, ContractError
+from buffers.errors import ContractError
 from buffers.segment import Ghost, Segment, ids_of
-from policies.trainer import UpdateJob
 from sim.acknowledged import Acknowledged
 from sim.disk import Platter
 from sim.life import Life
-from sim.story import about, lines
+from sim.line_trainer import line_of, misses
+from sim.story import about
+from sim.violation import InvariantViolated
 from sim.world import VirtualWorld
-
-WORDS = {
-    1: "conservation",
-    2: "contiguity",
-    3: "versions never decrease",
-    4: "staleness",
-    5: "priority law",
-    6: "leases",
-    7: "groups reach a learner whole",
-    8: "capacity",
-    9: "durability",
-    10: "determinism",
-    11: "progress",
-    12: "fencing",
-    13: "a version names one set of weights",
-    14: "a use counts once",
-}
-"""1 to 12 as the design numbers them; 13 and 14 are its section 3.8."""
 
 RECOUNT_EVERY = 64
 """Events of replay between two full recounts."""
-
-
-class InvariantViolated(BraidError):
-    """An invariant does not hold: its number and name, the ids concerned, and what was decided last."""
-
-    def __init__(self, number: int, detail: str, recent: tuple[Decision, ...] = ()) -> None:
-        self.number = number
-        self.detail = detail
-        self.recent = recent
-        super().__init__("\n".join([f"invariant {number} ({WORDS[number]}): {detail}", *lines(recent)]))
 
 
 class Invariants:
@@ -136,7 +108,7 @@ class Invariants:
         segment, number = message.segment, message.trajectory
         if segment.last_version > self.known.highest:
             self.complain(3, f"trajectory {number}: tokens of version {segment.last_version} of {self.known.highest}")
-        if segment.length and not _same_draw(self._drawn.setdefault((number, segment.start), segment), segment):
+        if segment.length and not same_draw(self._drawn.setdefault((number, segment.start), segment), segment):
             self.complain(2, f"trajectory {number}: attempt {message.attempt} drew other tokens at {segment.start}")
 
     def _on_dispatch(self, message: Dispatch) -> None:
@@ -264,43 +236,12 @@ class Invariants:
         buffer = Buffer.recover(self._config, platter.memory.rows())
         buffer.check()
         self.known.recovered(buffer, platter.memory)
-        line = self._world.place(self._roster.learner).disk.get(LINE, ())
-        groups = {group for group, _ in line}
-        held = {number for number, row in buffer._held.groups.items() if row.durable_uses}
-        trained = buffer.ledger().trained // self._config.k
-        if trained + len(held) != len(groups):
-            self.complain(
-                14, f"{trained} groups are consumed and {len(held)} used, the durable weights contain {len(groups)}"
-            )
+        if words := misses(buffer, line_of(self._world.place(self._roster.learner).disk)):
+            self.complain(14, words)
 
 
-LINE = "line"
-
-
-class LineTrainer(CountingTrainer):
-    """The counting trainer, remembering every (group, use) that its weights contain, across restarts."""
-
-    def start(self) -> None:
-        """Restore the line with the weights."""
-        self._line: list[tuple[int, int]] = list(cast(Any, self._clock.disk.get(LINE, ())))
-        self._in_line = set(self._line)
-        super().start()
-
-    def _stepped(self, job: UpdateJob) -> None:
-        for group in job.groups:
-            use = (group.group, group.use)
-            if use in self._in_line:
-                raise InvariantViolated(14, f"lease {job.lease}: group {use[0]}, use {use[1]} is in the weights")
-            self._in_line.add(use)
-            self._line.append(use)
-        super()._stepped(job)
-
-    def _store(self, version: int) -> None:
-        self._clock.disk[LINE] = cast(Any, tuple(self._line))
-        super()._store(version)
-
-
-def _same_draw(one: Segment, other: Segment) -> bool:
+def same_draw(one: Segment, other: Segment) -> bool:
+    """Whether two segments of one place could have been drawn by the same stream."""
     if isinstance(one.payload, Ghost) or isinstance(other.payload, Ghost):
         return one.payload.seed == other.payload.seed if isinstance(one.payload, Ghost) else False  # type: ignore[union-attr]
     left, right = ids_of(one.payload), ids_of(other.payload)

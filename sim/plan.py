@@ -31,10 +31,12 @@ from actors.roster import Roster
 from buffers.errors import BraidError
 from sim.cluster import cluster, finished
 from sim.faults import DRAWN_VERBS, Act, FaultPlan, Verb, draw_plan, perform
-from sim.invariants import Invariants, InvariantViolated, LineTrainer
+from sim.invariants import Invariants
+from sim.line_trainer import LineTrainer
 from sim.network import Link
 from sim.sittings import Sittings, Stop
 from sim.story import about, lines
+from sim.violation import InvariantViolated
 from sim.world import VirtualWorld, WorldConfig
 
 Mode = Literal["repairable", "anything"]
@@ -61,7 +63,7 @@ PARTIES = {
 """Decisions that a strike may follow, and whose next step they are."""
 
 PATIENCE_S = 60.0
-"""Virtual seconds after the last fault within which a repairable plan must finish."""
+"""Virtual seconds after the last fault, or after the last update since, within which a repairable plan must finish."""
 
 PATIENCE_EVENTS = 300_000
 """Events within which it must finish, so that actors that only chatter are found out early."""
@@ -136,6 +138,8 @@ def run_world(plan: Plan, world: VirtualWorld, watch: Invariants | None) -> Outc
     sittings = Sittings(world, plan.config, plan.stops)
     try:
         world.run(plan.limit_s, over)
+        while plan.mode == "repairable" and not finished(world) and _goes_on(world):
+            world.run(PATIENCE_S, over)
         done = finished(world)
         if plan.mode == "repairable":
             _ask_for_progress(world, done)
@@ -197,6 +201,14 @@ class _Striker:
                 act = msgspec.structs.replace(strike.act, at_ns=world.now + strike.act.at_ns)
                 kernel = world.kernel
                 kernel.call_at(act.at_ns, kernel.code(f"strike {act.verb} {act.target}"), partial(perform, world), act)
+
+
+def _goes_on(world: VirtualWorld) -> bool:
+    """Whether an update was completed lately and the run may take more events: some plans are merely slow."""
+    if world.kernel.ordered > PATIENCE_EVENTS:
+        return False
+    last = next((one.at_ns for one in reversed(world.decisions) if one.kind == "complete"), 0)
+    return last > world.now - PATIENCE_S * NS
 
 
 def _ask_for_progress(world: VirtualWorld, done: bool) -> None:

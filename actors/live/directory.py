@@ -24,10 +24,16 @@ class Directory(msgspec.Struct):
     """Process to address, where one was given."""
     homes: dict[str, str] = {}
     """Actor to process."""
+    detour: str = ""
+    """Folder of a proxy through which processes without a given address reach each other; "": directly."""
 
-    def address(self, process: str) -> str:
+    def listens(self, process: str) -> str:
         """Where a process listens."""
         return self.addresses.get(process) or f"ipc://{self.folder}/{file_name(process)}"
+
+    def address(self, process: str) -> str:
+        """Where others reach it."""
+        return self.addresses.get(process) or f"ipc://{self.detour or self.folder}/{file_name(process)}"
 
     def home(self, actor: str) -> str | None:
         """The process of an actor, or None if nobody has heard of it."""

@@ -104,7 +104,7 @@ class Host:
         self._last_reason = ""
         self._flush_due = False
         self._log = EventLogWriter(Path(config.events), "live", config.seed)
-        self.links = Links(loop, config.directory.address(config.process), self.codec.max_bytes, self)
+        self.links = Links(loop, config.directory.listens(config.process), self.codec.max_bytes, self)
 
     # ---- actors -------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,8 @@ class LaunchConfig(msgspec.Struct, frozen=True):
     """Credit of single links, by "sender->receiver"."""
     tcp_host: str = ""
     """Listen on TCP at this address of the machine, at ports that are free at the start; by default in a folder."""
+    detour: bool = False
+    """Everything between two processes goes through a proxy (`actors/live/proxy.py`), which its user runs."""
     grace_s: float = 2.0
     """From the order to stop to SIGKILL."""
     flush_s: float = 0.1
@@ -110,9 +112,13 @@ class Launcher:
         self._starts = _first_free_number(self._folder / "events")
         """Of processes, earlier starts of the run included: their logs stay."""
         self._sockets = _socket_folder(self._folder.resolve())
+        directory = Directory(str(self._sockets), {}, {LAUNCHER: config.process})
+        if config.detour:
+            (self._sockets / "by").mkdir(mode=0o700)
+            directory.detour = str(self._sockets / "by")
         self._host_config = HostConfig(
             process=config.process,
-            directory=Directory(str(self._sockets), {}, {LAUNCHER: config.process}),
+            directory=directory,
             kinds=tuple(f"{kind.__module__}:{kind.__qualname__}" for kind in kinds),
             folder=str(self._folder),
             events=str(self._folder / "events" / f"{file_name(config.process)}.{self._starts}{SUFFIX}"),
@@ -159,6 +165,11 @@ class Launcher:
         child = self.children.get(_process_of(self.specs[name]))
         if child is not None:
             child.signal(number)
+
+    @property
+    def directory(self) -> Directory:
+        """Who is reached where."""
+        return self._host_config.directory
 
     def living(self) -> dict[str, int]:
         """Who lives (or is being started), with their incarnations."""

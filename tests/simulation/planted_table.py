@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sim.invariants import WORDS
 from sim.plan import run_plan
+from sim.violation import WORDS
 from tests.simulation.planted_faults import FAULTS, Planted
 
 COUNTED = 40
