@@ -35,9 +35,9 @@ REAL = {
 def torch_engine(config: Config, emit: Emit, clock: object) -> Engine:
     """The embedded engine, with weights from the ring or from a checkpoint folder."""
     from policies.engines.torch_engine import TorchEngine, TorchEngineConfig
-    from policies.weights import read_weights
+    from policies.weights import RingReader
 
-    return TorchEngine(msgspec.convert(config["engine"], TorchEngineConfig), emit, read_weights)
+    return TorchEngine(msgspec.convert(config["engine"], TorchEngineConfig), emit, RingReader())
 
 
 def torch_trainer(config: Config, emit: Emit, clock: object) -> Trainer:

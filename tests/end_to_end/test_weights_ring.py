@@ -177,3 +177,29 @@ def test_a_model_folder_is_read_in_all_its_pieces(tmp_path):
 def test_addresses_that_lead_nowhere_are_refused(source, message):
     with pytest.raises(UsageError, match=message):
         read_weights(1, source)
+
+
+def test_a_reader_that_stays_uses_its_memory_again_and_notices_a_new_ring(name):
+    reader = weights.RingReader()
+    publisher = RingPublisher(name)
+    source = publisher.publish(1, tensors(1))
+    _, first = reader(1, source)
+    publisher.publish(2, tensors(2))
+    version, second = reader(2, source)
+    assert (version, second["a"][0, 0].item()) == (2, 2.0)
+    assert first["a"].data_ptr() == second["a"].data_ptr()
+    RingPublisher(name).publish(3, tensors(3, size=10))
+    version, third = reader(3, source)
+    assert (version, len(third["a"]), third["c"].item()) == (3, 10, 3)
+    weights.ring_path(name).unlink()
+    with pytest.raises(WeightsUnavailable, match="no ring"):
+        reader(3, source)
+
+
+@pytest.mark.parametrize("size", [0, 8, 64, weights.PIECE_BYTES - 8, weights.PIECE_BYTES + 72])
+def test_the_sum_of_a_copy_is_that_of_its_words(size):
+    source = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
+    target = np.zeros(size + 64, np.uint8)
+    total = weights.copy_and_sum(source, target)
+    assert np.array_equal(target[:size], source)
+    assert total % 2**64 == int(target.view(np.uint64).astype(object).sum()) % 2**64
