@@ -1,26 +1,40 @@
-"""Whole runs of `braid train` for benchmarks: the CPU example with some keys changed, in a folder of its own."""
+"""Whole runs of `braid train` for benchmarks: an example with some keys changed, in a folder of its own.
+
+Seconds and memory are those of the whole command, with all its processes. Memory is their proportional set size (a page
+that n processes share counts as 1/n in each), read once a second. The folders are removed when the benchmark ends.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from actors.sinks.metrics_file import Row, read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRATCH = tempfile.TemporaryDirectory(prefix="braid-bench-")
+EXAMPLE = "examples/cpu_reasoning.toml"
 
 
 class Run:
-    """A finished run: its summary and its numbers."""
+    """A finished run: its summary, its numbers, and what the command cost."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wall_s: float, prepare_s: float, peak_bytes: int) -> None:
         self.folder = folder
+        self.wall_s = wall_s
+        self.prepare_s = prepare_s
+        """Until the cast started: config, warm-up (or its cached result), prompts."""
+        self.peak_bytes = peak_bytes
         self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         self.rows: list[Row] = list(read_metrics(folder))
 
@@ -33,15 +47,41 @@ class Run:
         times = [row.t for row in self.rows if row.name == "version"]
         return times[-1] - times[0]
 
+    @property
+    def model(self) -> Path:
+        """The folder of the last version."""
+        return max((self.folder / "versions").glob("v*"))
 
-def train(seed: int, settings: Mapping[str, object], config: str = "examples/cpu_reasoning.toml") -> Run:
-    """Run the example to its end; raises with the tail of its output if it fails."""
-    folder = Path(tempfile.mkdtemp(prefix="braid-bench-")) / "run"
+
+def train(seed: int, settings: Mapping[str, object], config: str = EXAMPLE) -> Run:
+    """Run a config to its end; raises with the tail of its output if it fails."""
+    folder = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run"
     words = [sys.executable, "-m", "cli", "train", config, "--seed", str(seed), "--run-dir", str(folder)]
     for key, value in settings.items():
         words += ["--set", f"{key}={json.dumps(value) if isinstance(value, bool) else value}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
-    return Run(folder)
+    began, prepared, peak = time.monotonic(), 0.0, 0
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            peak = max(peak, tree_bytes(process.pid))
+            if not prepared and (folder / "run.json").exists():
+                prepared = time.monotonic() - began
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
+        wall_s = time.monotonic() - began
+        if process.returncode:
+            output.seek(0)
+            raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}:\n{output.read()[-2000:]}")
+    return Run(folder, wall_s, prepared, peak)
+
+
+def tree_bytes(pid: int) -> int:
+    """Proportional set size of a process and all below it."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                total += process.memory_full_info().pss
+    return total
