@@ -38,6 +38,7 @@ from actors.messages import (
     TakeLease,
 )
 from actors.roster import Beat, Numbers, Pace, Roster, seconds
+from actors.samples import samples_of
 from actors.schedules.schedule import ScheduleConfig
 from buffers.answers import Completed, Leased, LeasedGroup, Refused, Welcome
 from buffers.segment import BYTES_PER_TOKEN, Payload, Segment
@@ -161,6 +162,7 @@ class Learner:
         else:
             for name, value in lease_statistics(self._lease, message.job).items():
                 self._numbers.add(context, name, value)
+            self._numbers.show(samples_of(message.job))
             self._trainer.step(message.job)
 
     # ---- update and publish ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from buffers.answers import Leased
+from buffers.histogram import VERSIONS, bucket_counts, weighted_counts
 from policies.trainer import UpdateJob
 
 
@@ -10,10 +11,12 @@ def lease_statistics(leased: Leased, job: UpdateJob) -> dict[str, float]:
     """Means and maxima over the groups, trajectories and tokens of one update.
 
     `age` in versions per group; `lag` in versions per token (learner version at lease - version of the token);
-    `segments` and `tokens` per trajectory; shares of trajectories with two or more segments or versions.
+    `segments` and `tokens` per trajectory; shares of trajectories with two or more segments or versions. The ages of
+    groups and the lags of tokens also as histograms (`buffers/histogram.py`).
     """
     ages = [group.age for group in leased.groups]
     segments = tokens = lag = lag_max = multi = mixed = members = 0
+    lags: list[tuple[float, float]] = []
     for group in job.groups:
         for member in group.members:
             members += 1
@@ -25,6 +28,7 @@ def lease_statistics(leased: Leased, job: UpdateJob) -> dict[str, float]:
             for segment in member.segments:
                 tokens += segment.length
                 lag += sum((leased.version - version) * count for version, count in segment.versions)
+                lags += [(leased.version - version, count) for version, count in segment.versions]
     whole = max(1, members)
     return {
         "age_mean": sum(ages) / max(1, len(ages)),
@@ -36,4 +40,6 @@ def lease_statistics(leased: Leased, job: UpdateJob) -> dict[str, float]:
         "mixed_version_share": mixed / whole,
         "response_tokens": tokens / whole,
         "trajectories": float(members),
+        **bucket_counts("age", ages, VERSIONS),
+        **weighted_counts("lag", lags, VERSIONS),
     }

@@ -35,7 +35,7 @@ from buffers.answers import (
     Snapshot,
     Welcome,
 )
-from buffers.segment import EndReason, Payload, Segment, charged_bytes
+from buffers.segment import EndReason, Payload, Runs, Segment, charged_bytes
 
 
 class _Kind(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -347,11 +347,32 @@ class Stopped(_Kind, frozen=True, array_like=True, tag="stopped"):
     """To the supervisor: this actor has saved what it had and leaves."""
 
 
+class SamplePart(_Kind, frozen=True, array_like=True):
+    """One segment of a sample: token ids (little-endian int32) and (version, tokens) runs."""
+
+    ids: bytes
+    versions: Runs
+
+
+class Sample(_Kind, frozen=True, array_like=True):
+    """One trained response for a person to read; small, see `actors/samples.py`."""
+
+    trajectory: int
+    group: int
+    version: int
+    """That the update starts from."""
+    prompt: bytes
+    """Token ids."""
+    parts: tuple[SamplePart, ...]
+    components: dict[str, float]
+
+
 class Notes(_Kind, frozen=True, array_like=True, tag="notes"):
-    """Numbers for the recorder: (name, time ns, value) rows of one actor."""
+    """For the recorder: (name, time ns, value) rows of one actor, and responses to show."""
 
     actor: str
     rows: tuple[tuple[str, int, float], ...]
+    samples: tuple[Sample, ...] = ()
 
 
 KINDS: tuple[type[msgspec.Struct], ...] = (

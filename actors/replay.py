@@ -41,6 +41,7 @@ from actors.messages import (
     TakeSnapshot,
     Whole,
 )
+from actors.replay_charts import Charts
 from actors.roster import Beat, Numbers, Pace, Roster
 from buffers.answers import Appended, Completed, Leased, Opened, Refused, ScoreStored, Welcome
 from buffers.buffer import Buffer
@@ -80,6 +81,7 @@ class Replay:
         """The newest ask for a snapshot: delivered twice it must not raise the epoch twice."""
         self._stopping = False
         self._numbers = Numbers(roster.recorder)
+        self._charts = Charts()
         self._commands: dict[type, Callable[[Any, Context], Message]] = {
             TakeSnapshot: self._snapshot,
             OpenGroups: self._open,
@@ -188,6 +190,8 @@ class Replay:
         answer = self.buffer.append(message.trajectory, message.attempt, message.segment)
         if isinstance(answer, Appended) and self.buffer.changed:
             segment = message.segment
+            if answer.state == "ended":
+                self._charts.ended(answer.length)
             context.decide("store", message.trajectory, message.attempt, segment.start, segment.length, segment.end)
         return answer
 
@@ -289,9 +293,8 @@ class Replay:
     def _on_beat(self, message: Beat, context: Context) -> None:
         context.after(self._pace.heartbeat_s, message)
         self._announce(context)
-        ledger = self.buffer.ledger()
-        for name in ("live", "eligible", "leased", "trained", "evicted", "failed"):
-            self._numbers.add(context, name, getattr(ledger, name))
+        for name, value in self._charts.levels(self.buffer).items():
+            self._numbers.add(context, name, value)
         self._numbers.flush(context)
         if self._roster.supervisor:
             context.send(self._roster.supervisor, Alive())

@@ -6,7 +6,7 @@ import msgspec
 
 from actors.kernel.context import Context
 from actors.kernel.operations import NS
-from actors.messages import Notes
+from actors.messages import Notes, Sample
 
 
 class Roster(msgspec.Struct, frozen=True):
@@ -51,6 +51,7 @@ class Numbers:
     def __init__(self, recorder: str) -> None:
         self._recorder = recorder
         self._rows: list[tuple[str, int, float]] = []
+        self._samples: list[Sample] = []
 
     def add(self, context: Context, name: str, value: float) -> None:
         """Record a number now; the event log gets it too."""
@@ -58,11 +59,17 @@ class Numbers:
         if self._recorder:
             self._rows.append((name, context.now, value))
 
+    def show(self, samples: tuple[Sample, ...]) -> None:
+        """Add responses for a person to read."""
+        if self._recorder:
+            self._samples += samples
+
     def flush(self, context: Context) -> None:
         """Send what was collected."""
         if self._rows:
-            context.send(self._recorder, Notes(context.name, tuple(self._rows)))
+            context.send(self._recorder, Notes(context.name, tuple(self._rows), tuple(self._samples)))
             self._rows.clear()
+            self._samples.clear()
 
 
 def seconds(nanoseconds: int) -> float:

@@ -43,7 +43,7 @@ from buffers.answers import (
 )
 from buffers.config import BufferConfig
 from buffers.errors import InvalidSegment, UsageError
-from buffers.group import spread_of
+from buffers.group import signal_of, spread_of
 from buffers.holdings import Holdings
 from buffers.invariants import check
 from buffers.learning import Feedback, Uses
@@ -372,6 +372,17 @@ class Buffer:
     def prompt_counts(self) -> list[tuple[int, int]]:
         """(groups drawn, groups leased) by prompt: its effective weight in training."""
         return [(row.draws, row.leased) for row in self._held.prompts.success]
+
+    def take_closings(self) -> list[tuple[State, int]]:
+        """(state, response tokens) of each trajectory closed since this was last called; the newest of very many."""
+        closings = list(self._held.closings)
+        self._held.closings.clear()
+        return closings
+
+    def priorities(self) -> list[float]:
+        """What the rule gives each eligible group now."""
+        held = self._held
+        return [self._rule.priority(signal_of(group, held.meta.highest)) for group in held.eligible.values()]
 
     def check(self) -> None:
         """Raise `ContractError` where an invariant of the design does not hold; slow, for tests."""

@@ -11,6 +11,7 @@ every change of a row is journaled where it is made.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 from buffers.admission import reservation_tokens
@@ -40,6 +41,8 @@ from buffers.rows import (
 )
 from buffers.trajectory import CLOSED, OPEN, STATES, move
 
+CLOSINGS_KEPT = 65536
+
 
 class Holdings:
     """The rows of a buffer in memory and their primitive changes."""
@@ -61,6 +64,8 @@ class Holdings:
         self.open_groups = 0
         """Groups not all of whose members are scored."""
         self.journal = Journal()
+        self.closings: deque[tuple[State, int]] = deque(maxlen=CLOSINGS_KEPT)
+        """(state, response tokens) of the trajectories closed last, for whoever makes charts of them."""
 
     # -- counters ------------------------------------------------------------------------------------------------
 
@@ -141,6 +146,7 @@ class Holdings:
         for row in self.members(group):
             self.reserved_tokens -= self.held_tokens(row, group.prompt_tokens)
             tokens += row.length
+            self.closings.append((state, row.length))
             move(row, state, self.counts)
             self._forget(row)
         key = group_key(group.group)

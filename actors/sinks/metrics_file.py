@@ -1,7 +1,7 @@
 """The metrics file: every number of a run, one JSON object a line (`t` seconds, `actor`, `name`, `value`).
 
-Times are seconds of the world's clock since the first number. A line is written whole; a file that a crash cut short
-loses at most its last line, which readers skip.
+Times are seconds of the world's clock; a resumed run goes on where the last number of the earlier start stood. A line
+is written whole; a file that a crash cut short loses at most its last line, which readers skip.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ class MetricsFile:
 
     def __init__(self, config: dict[str, Any], emit: object, clock: object) -> None:
         self._path = Path(config["run_dir"]) / NAME
+        self._before_s = max((row.t for row in read_metrics(Path(config["run_dir"]))), default=0.0)
+        """When the last number of an earlier start was recorded."""
+        mend(self._path)
         self._file: TextIO = self._path.open("a", encoding="utf-8")
 
     def write(self, actor: str, rows: tuple[tuple[str, int, float], ...]) -> None:
         """Take (name, time ns, value) rows of one actor."""
         for name, at_ns, value in rows:
-            row = {"t": round(at_ns / 1e9, 3), "actor": actor, "name": name, "value": value}
+            row = {"t": round(self._before_s + at_ns / 1e9, 3), "actor": actor, "name": name, "value": value}
             self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 
@@ -55,3 +58,11 @@ def read_metrics(run_dir: Path) -> Iterator[Row]:
             if not line.endswith(b"\n"):
                 return
             yield decoder.decode(line)
+
+
+def mend(path: Path) -> None:
+    """Cut off a torn last line, so that what is appended begins a line of its own."""
+    if path.exists():
+        whole = path.read_bytes()
+        if whole and not whole.endswith(b"\n"):
+            path.write_bytes(whole[: whole.rfind(b"\n") + 1])

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from buffers.errors import BraidError, UsageError
+from buffers.histogram import RATIOS, bucket_counts, read_bucket
 from policies.batch import Batch
 from policies.models import logps_of_tokens
 from policies.objectives.objective import Objective, Tokens
@@ -214,6 +215,7 @@ class Update:
         loss = self.objective.loss(tokens)
         (loss.total / arrays.divisor).backward()  # type: ignore[no-untyped-call]
         off_BT = (reference_BT - behaviour_BT).abs()
+        ratios = (reference_BT - behaviour_BT).exp()[mask_BT > 0].cpu().tolist()
         sums = {
             **loss.sums,
             "loss": loss.total.detach(),
@@ -221,7 +223,7 @@ class Update:
             "mismatch": (off_BT * arrays.fresh_BT[rows, :width]).sum(),
             "off_policy": (off_BT * mask_BT).sum(),
         }
-        return {name: float(value) for name, value in sums.items()}
+        return {**{name: float(value) for name, value in sums.items()}, **bucket_counts("ratio", ratios, RATIOS)}
 
 
 def micro_batches(lengths_B: npt.NDArray[np.int32], budget: int) -> Iterator[Tensor]:
@@ -267,4 +269,4 @@ def _metrics(batch: Batch, arrays: _Arrays, sums: dict[str, float], norm: float,
     }
     if "clipped" in sums:
         metrics["clipped_share"] = sums["clipped"] / tokens
-    return metrics
+    return metrics | {name: count for name, count in sums.items() if read_bucket(name) is not None}
