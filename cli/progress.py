@@ -1,66 +1,68 @@
-"""The progress of a run as plain lines, from the recorder's numbers: a sink that lives in the launcher's process."""
+"""The progress of a run, from the recorder's numbers: a sink that lives in the launcher's process.
+
+On a terminal a live view (`cli/view.py`); elsewhere plain lines: one for each evaluation, one for each new alarm, and
+otherwise one about every two seconds.
+"""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.live import Live
+
 from actors.recorder import Rows
+from cli.alarms import alarms
+from cli.board import Board
+from cli.view import line, panel
 
 EVERY_S = 2.0
+REFRESH_S = 0.25
+"""Between two pictures of the live view."""
 
 
-class ProgressLines:
-    """Prints a line for each evaluation, and otherwise one about every two seconds."""
+class Progress:
+    """Shows a run while it goes on."""
 
     def __init__(self, config: dict[str, Any], emit: object, clock: Any) -> None:
+        schedule = config["schedule"]
         self._clock = clock
-        self._versions = int(config["schedule"]["versions"])
-        self._began_ns: int = clock.now()
-        self._printed_ns = self._began_ns
-        self._latest: dict[str, float] = {}
-        self._decoded = 0.0
-        self._trained = 0.0
-        self._first: tuple[int, float] | None = None
-        """When the first version was seen (ns), and which."""
+        self._title = Path(config.get("run_dir", "run")).name
+        self._board = Board(int(schedule["versions"]), int(schedule["eta"]))
+        self._shown_ns: int = clock.now()
+        self._told: set[str] = set()
+        self._live: Live | None = None
+        if sys.stdout.isatty():
+            self._live = Live(console=Console(), auto_refresh=False, transient=False)
+            self._live.start()
 
     def write(self, actor: str, rows: Rows) -> None:
         """Take (name, time ns, value) rows of one actor."""
-        evaluated = False
         for name, at_ns, value in rows:
-            self._latest[name] = value
-            self._decoded += value if name == "decoded_tokens" else 0.0
-            self._trained += value if name == "trained_tokens" else 0.0
-            evaluated = evaluated or (name == "eval_sampled")
-            if name == "version" and self._first is None:
-                self._first = (at_ns, value)
-        if evaluated or self._clock.now() - self._printed_ns > EVERY_S * 1e9:
-            self._print(evaluated)
+            self._board.take(actor, name, at_ns / 1e9, value)
+        evaluated = any(name == "eval_sampled" for name, _, _ in rows)
+        waited_s = (self._clock.now() - self._shown_ns) / 1e9
+        if self._live is not None:
+            if waited_s > REFRESH_S:
+                self._shown_ns = self._clock.now()
+                self._live.update(panel(self._board, self._title), refresh=True)
+        elif evaluated or waited_s > EVERY_S:
+            self._shown_ns = self._clock.now()
+            print(line(self._board, evaluated), flush=True)
+            self._warn()
 
-    def _print(self, evaluated: bool) -> None:
-        now = self._clock.now()
-        self._printed_ns = now
-        seconds = (now - self._began_ns) / 1e9
-        get = self._latest.get
-        parts = [f"{seconds:5.0f} s  version {int(get('version', 0))}/{self._versions}"]
-        if "outcome" in self._latest:
-            parts.append(f"reward {get('outcome', 0):.2f}  tokens {get('response_tokens', 0):.0f}")
-            parts.append(f"lag {get('lag_mean', 0):.1f} (max {get('lag_max', 0):.0f})")
-        parts.append(
-            f"generated {self._decoded / max(seconds, 1e-9):.0f}/s  trained {self._trained / max(seconds, 1e-9):.0f}/s"
-        )
-        if evaluated:
-            parts.append(f"held-out sampled {get('eval_sampled', 0):.3f} greedy {get('eval_greedy', 0):.3f}")
-        left = self._left_s(now)
-        if left is not None:
-            parts.append(f"{left:.0f} s left")
-        print("  ".join(parts), file=sys.stdout, flush=True)
-
-    def _left_s(self, now: int) -> float | None:
-        if self._first is None or self._latest.get("version", 0) <= self._first[1]:
-            return None
-        done = self._latest["version"] - self._first[1]
-        return (now - self._first[0]) / 1e9 / done * (self._versions - self._latest["version"])
+    def _warn(self) -> None:
+        for sentence in alarms(self._board):
+            kind = sentence.partition(":")[0].lstrip("0123456789.% ")
+            if kind not in self._told:
+                self._told.add(kind)
+                print(f"alarm: {sentence}", flush=True)
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Show the end."""
+        if self._live is not None:
+            self._live.update(panel(self._board, self._title), refresh=True)
+            self._live.stop()
+            self._live = None

@@ -82,7 +82,8 @@ def run(folder: Path) -> int:
         **REAL,
         "sink_metrics": "actors.sinks.metrics_file:MetricsFile",
         "sink_tensorboard": "actors.sinks.tensorboard_sink:TensorBoard",
-        "sink_progress": "cli.progress:ProgressLines",
+        "sink_samples": "actors.sinks.samples_file:SamplesFile",
+        "sink_progress": "cli.progress:Progress",
     }
     print(f"run folder: {folder}", flush=True)
     begun = time.monotonic()
