@@ -3,6 +3,7 @@
 #   make train ARGS="--seed 7"    train the example model; ARGS go to `braid train`
 #   make test                     lint and all tests; PYTEST_ARGS go to pytest; BRAID_LONG=1 searches longer
 #   make bench NAME=messages      one benchmark, one JSON object a line
+#   make sglang-cpu               SGLang for the CPU, in an environment of its own (2.8 GB); make test-sglang uses it
 #   make lint | format | env | clean
 #
 # PYTHON is the interpreter that makes the environment (3.11 or newer). PIP_ARGS go to pip, e.g. the address of an index
@@ -15,8 +16,10 @@ ARGS ?=
 PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
+SGLANG_VENV ?= .venv-sglang
+SGLANG_STAMP := $(SGLANG_VENV)/.made
 
-.PHONY: env train test bench lint format clean
+.PHONY: env train test sglang-cpu test-sglang bench lint format clean
 .DEFAULT_GOAL := test
 
 env: $(STAMP)
@@ -35,6 +38,17 @@ train: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+sglang-cpu: $(SGLANG_STAMP)
+
+$(SGLANG_STAMP): constraints-sglang.txt
+	$(PYTHON) -m venv $(SGLANG_VENV)
+	$(SGLANG_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) torch==2.13.0
+	$(SGLANG_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) --no-deps -r constraints-sglang.txt
+	@touch $@
+
+test-sglang: $(STAMP) $(SGLANG_STAMP)
+	BRAID_SGLANG_PYTHON=$(SGLANG_VENV)/bin/python $(BIN)/python -m pytest tests/sglang $(PYTEST_ARGS)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench $(NAME)

@@ -169,7 +169,8 @@ STANDINS = {
 def cast_of(config: dict[str, Any], ports: dict[str, str]) -> tuple[ActorSpec, ...]:
     """The specs of a whole run: one actor for every name in the roster but the supervisor, each its own process.
 
-    `ports` names what stands behind `engine`, `trainer`, `reward`, `store`, `prompts`, `problems` and every `sink...`.
+    `ports` names what stands behind `engine`, `trainer`, `reward`, `store`, `prompts`, `problems` and every `sink...`;
+    `engine@NAME` is the engine of that actor alone, and so are others with a name after `@`.
     The section `own` holds what single actors have different: `own.NAME.SECTION` changes keys of that section for NAME.
     """
     roster = msgspec.convert(config, RunSettings).roster
@@ -183,7 +184,13 @@ def cast_of(config: dict[str, Any], ports: dict[str, str]) -> tuple[ActorSpec, .
         (roster.recorder, "recorder", tuple(port for port in ports if port.startswith("sink"))),
     ]
     return tuple(
-        ActorSpec(name, f"actors.cast:{part}", own(config, name), name, {port: ports[port] for port in needed})
+        ActorSpec(
+            name,
+            f"actors.cast:{part}",
+            own(config, name),
+            name,
+            {port: ports.get(f"{port}@{name}", ports[port]) for port in needed},
+        )
         for name, part, needed in parts
         if name
     )

@@ -353,6 +353,8 @@ class Generator:
         self._version = max(self._version, event.version)
         context.decide("installed", event.version)
         self._numbers.add(context, "install_stall_s", event.stall_s)
+        self._numbers.add(context, "install_recomputed", float(event.recomputed))
+        self._numbers.add(context, "installed_version", event.version)
         self._tell(context)
         if self._wanted[0] > self._version:
             if self._config.install == "in_flight" or self._running == 0:

@@ -31,6 +31,9 @@ REAL = {
 }
 """Ports of a real run; sinks are the launcher's choice."""
 
+SGLANG = {"engine": "actors.ports:sglang_engine"}
+"""What a run with SGLang engines has instead."""
+
 
 def torch_engine(config: Config, emit: Emit, clock: object) -> Engine:
     """The embedded engine, with weights from the ring or from a checkpoint folder."""
@@ -38,6 +41,14 @@ def torch_engine(config: Config, emit: Emit, clock: object) -> Engine:
     from policies.weights import RingReader
 
     return TorchEngine(msgspec.convert(config["engine"], TorchEngineConfig), emit, RingReader())
+
+
+def sglang_engine(config: Config, emit: Emit, clock: object) -> Engine:
+    """An SGLang server of its own (or one that runs), with weights from the ring or from a checkpoint folder."""
+    from policies.engines.sglang.config import SGLangConfig
+    from policies.engines.sglang.engine import SGLangEngine
+
+    return SGLangEngine(msgspec.convert(config["sglang"], SGLangConfig), emit)
 
 
 def torch_trainer(config: Config, emit: Emit, clock: object) -> Trainer:

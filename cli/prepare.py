@@ -9,7 +9,9 @@ line on the standard error and exit status 2, before anything is written into th
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import shutil
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable
@@ -30,6 +32,7 @@ from cli.main import complain
 from cli.run_config import RunConfig
 from policies import warmup
 from policies.engine import Sampling
+from policies.engines.sglang.config import SGLangConfig
 from policies.models import use_threads
 from policies.objectives.objective import find_objective
 from policies.tokens import Codec, character_tokenizer, encode, load_tokenizer
@@ -74,6 +77,8 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
     )
     if config.model.path:
         load_tokenizer(config.model.path)
+    if config.generates_with == "sglang":
+        find_sglang(config.sglang)
     if not order.run_dir:
         return
     folder = Path(order.run_dir)
@@ -85,14 +90,31 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
     codec = load_tokenizer(folder / "model")
     longest = write_prompts(config, task, codec, folder)
     needed = longest + config.schedule.max_response_tokens
-    if needed > config.engine.context_tokens:
-        raise UsageError(
-            f"engine.context_tokens = {config.engine.context_tokens}: the longest prompt ({longest} tokens) and "
-            f"schedule.max_response_tokens need {needed}"
-        )
+    for section, room in config.contexts().items():
+        if needed > room:
+            raise UsageError(
+                f"{section}.context_tokens = {room}: the longest prompt ({longest} tokens) and "
+                f"schedule.max_response_tokens need {needed}"
+            )
     settings = run_settings(config, folder, codec)
     (folder / "config.toml").write_text(configuration.dump(config), encoding="utf-8")
     (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(settings), indent=1))
+
+
+def find_sglang(config: SGLangConfig) -> None:
+    """See that servers can be started where the config says; one that runs already is looked for later."""
+    if importlib.util.find_spec("aiohttp") is None:
+        raise UsageError("generates_with = 'sglang' needs aiohttp here: pip install 'braid-rl[sglang]'")
+    if config.url:
+        return
+    python = config.python or sys.executable
+    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('sglang') is None)"
+    try:
+        status = subprocess.run([python, "-P", "-c", look], capture_output=True, check=False).returncode
+    except OSError as problem:
+        raise UsageError(f"sglang.python = {python!r} cannot be run ({problem.strerror}); make sglang-cpu") from None
+    if status:
+        raise UsageError(f"sglang.python = {python!r} has no SGLang; name the interpreter that make sglang-cpu makes")
 
 
 def with_seed(config: RunConfig) -> RunConfig:
@@ -174,10 +196,17 @@ def run_settings(config: RunConfig, folder: Path, codec: Codec) -> dict[str, Any
         "settings": {**task_outcome, **config.rewards.settings},
         "seconds": config.rewards.seconds,
     }
+    python = str(Path(config.sglang.python).absolute()) if config.sglang.python else ""
+    logs = folder.resolve() / "logs"
+    sglang = dataclasses.replace(config.sglang, model=model, python=python, log=str(logs / "sglang.log"))
+    names = (*generators, *(("evaluator",) if config.sglang.evaluator == "sglang" else ()))
     sections = {
         "run_dir": str(folder.resolve()),
         "model": model,
+        "generates_with": config.generates_with,
         "engine": engine,
+        "sglang": sglang,
+        "own": {name: {"sglang": {"log": str(logs / f"sglang-{name}.log")}} for name in names},
         "trainer": trainer,
         "scorer": scorer,
         "store": {"path": str((folder / "store").resolve())},

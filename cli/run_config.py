@@ -3,7 +3,8 @@
     [task]      rewards/tasks/*          what is asked, and what counts as right
     [model]     policies/warmup.py       a model folder, or a tiny model that is warmed up first
     [schedule]  actors/schedules         batch, staleness, segments, publication
-    [sampling]  [engine]  [rewards]  [trainer]  [buffer]  [evaluator]  [pace]
+    [engine]    policies/engines/torch_engine.py, [sglang] policies/engines/sglang/config.py; `generates_with` chooses
+    [sampling]  [rewards]  [trainer]  [buffer]  [evaluator]  [pace]
 
 What follows from other keys or from the run's folder (paths, seeds, names) is filled in by `cli/prepare.py`.
 """
@@ -20,6 +21,7 @@ from actors.roster import Pace
 from actors.schedules.schedule import ScheduleConfig
 from buffers.errors import UsageError
 from policies import warmup
+from policies.engines.sglang.config import SGLangConfig
 from policies.engines.torch_engine import TorchEngineConfig
 from policies.trainers.torch_trainer import Config as TrainerConfig
 
@@ -83,6 +85,8 @@ class RunConfig:
     generators: int = 1
     """Generator processes."""
     rewarders: int = 1
+    generates_with: str = "torch"
+    """The generators' engine: torch ([engine]) or sglang ([sglang])."""
     rule: str = "actors.schedules.schedule:Schedule"
     """The class that schedules (`module:name`)."""
     task: TaskSection = field(default_factory=TaskSection)
@@ -90,6 +94,7 @@ class RunConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     sampling: SamplingSection = field(default_factory=SamplingSection)
     engine: TorchEngineConfig = field(default_factory=TorchEngineConfig)
+    sglang: SGLangConfig = field(default_factory=SGLangConfig)
     rewards: RewardsSection = field(default_factory=RewardsSection)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     buffer: BufferSettings = field(default_factory=BufferSettings)
@@ -107,13 +112,24 @@ class RunConfig:
                 f"schedule.segment_tokens = {schedule.segment_tokens} exceeds schedule.max_response_tokens = "
                 f"{schedule.max_response_tokens}: make it smaller, or set schedule.partial = false"
             )
-        if schedule.max_response_tokens >= self.engine.context_tokens:
-            raise UsageError(
-                f"schedule.max_response_tokens = {schedule.max_response_tokens} leaves no room for a prompt in "
-                f"engine.context_tokens = {self.engine.context_tokens}"
-            )
+        if self.generates_with not in ("torch", "sglang"):
+            raise UsageError(f"generates_with = {self.generates_with!r}; it is torch or sglang")
+        for section, room in self.contexts().items():
+            if schedule.max_response_tokens >= room:
+                raise UsageError(
+                    f"schedule.max_response_tokens = {schedule.max_response_tokens} leaves no room for a prompt in "
+                    f"{section}.context_tokens = {room}"
+                )
         if self.trainer.update.temperature != self.sampling.temperature:
             raise UsageError(
                 f"trainer.update.temperature = {self.trainer.update.temperature} differs from sampling.temperature = "
                 f"{self.sampling.temperature}: log-probabilities are recorded at the latter; make them equal"
             )
+
+    def contexts(self) -> dict[str, int]:
+        """The longest contexts of the engines in use, by their section."""
+        both = self.generates_with == "sglang"
+        used = {"sglang": self.sglang.context_tokens} if both else {}
+        if not both or self.sglang.evaluator == "torch":
+            used["engine"] = self.engine.context_tokens
+        return used

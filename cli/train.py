@@ -73,13 +73,14 @@ def run(folder: Path) -> int:
     """Start the cast in a prepared folder and stay until the run has ended; the exit status."""
     from actors.live.cluster import Cluster
     from actors.live.launch import LaunchConfig
-    from actors.ports import REAL
+    from actors.ports import REAL, SGLANG
     from cli.summary import NAME as SUMMARY
     from cli.summary import summarize
 
     config = read_settings(folder)
     ports = {
         **REAL,
+        **engines(config, REAL, SGLANG),
         "sink_metrics": "actors.sinks.metrics_file:MetricsFile",
         "sink_tensorboard": "actors.sinks.tensorboard_sink:TensorBoard",
         "sink_samples": "actors.sinks.samples_file:SamplesFile",
@@ -100,6 +101,14 @@ def run(folder: Path) -> int:
         return 0
     print(f"go on with: braid train --resume {folder}")
     return 130 if outcome == "stopped by the person" else 1
+
+
+def engines(config: dict[str, Any], torch: dict[str, str], sglang: dict[str, str]) -> dict[str, str]:
+    """Whose engine is which: the generators' as the run says, the evaluator's as the section `sglang` says."""
+    if config.get("generates_with") != "sglang":
+        return {}
+    evaluator = sglang if config["sglang"]["evaluator"] == "sglang" else torch
+    return {**sglang, f"engine@{config['roster']['evaluator']}": evaluator["engine"]}
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

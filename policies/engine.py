@@ -77,6 +77,9 @@ class Installed(msgspec.Struct, frozen=True):
     version: int
     stall_s: float
     """How long generation stood still for it."""
+    recomputed: bool = False
+    """Whether keys and values of older weights are computed again; else what runs goes on over them. With the
+    versions of a segment's tokens this is the policy of each of its spans."""
 
 
 class InstallFailed(msgspec.Struct, frozen=True):

@@ -202,8 +202,9 @@ class TorchEngine:
             self._emit(InstallFailed(version, str(problem)))
             return
         weights = fuse(self._shape, state, torch.device(self._config.device))
-        generation.install(found, weights, recompute=self._config.on_install == "recompute")
-        self._emit(Installed(found, time.monotonic() - began))
+        recompute = self._config.on_install == "recompute"
+        generation.install(found, weights, recompute=recompute)
+        self._emit(Installed(found, time.monotonic() - began, recompute))
 
     def _report(self) -> None:
         """Say what was done since the last report."""

@@ -21,8 +21,9 @@ from buffers.errors import ContractError
 from buffers.segment import EndReason, Segment, token_arrays
 from policies.batching import Admission, Batching, BatchingConfig
 from policies.engine import Emit, Job, JobFailed, SegmentDone
+from policies.engines.acceptance import known_ids, refusal
 from policies.engines.lean.cache import Cache
-from policies.engines.lean.jobs import Work, known_ids, refusal
+from policies.engines.lean.jobs import Work
 from policies.engines.lean.rows import Batch, Ints, Recorded, Rows
 from policies.engines.lean.shape import Shape
 from policies.engines.lean.step import FillBatch, decode, fill
