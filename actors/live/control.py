@@ -3,6 +3,7 @@
 host      --SpawnAsked, StopAsked, LifeOver-->   launcher
 launcher  --SpawnHere, StopHere, ActorOver-->    host of the actor's (the supervisor's) process
 launcher  --ProcessGone, ProcessComing-->        every host
+host      --ListensAt-->   launcher   --ListensAt-->   every other host          (where addresses are told)
 """
 
 from __future__ import annotations
@@ -73,10 +74,18 @@ class ProcessComing(msgspec.Struct, frozen=True, array_like=True, tag="@process_
     key: str
     actor: str
     process: str
+
+
+class ListensAt(msgspec.Struct, frozen=True, array_like=True, tag="@listens_at"):
+    """A process that was started as number `start` of the run listens at this address."""
+
+    key: str
+    process: str
+    start: int
     address: str
 
 
-Control = SpawnAsked | StopAsked | LifeOver | SpawnHere | StopHere | ActorOver | ProcessGone | ProcessComing
+Control = SpawnAsked | StopAsked | LifeOver | SpawnHere | StopHere | ActorOver | ProcessGone | ProcessComing | ListensAt
 CONTROL_KINDS: tuple[type[msgspec.Struct], ...] = (
     SpawnAsked,
     StopAsked,
@@ -86,4 +95,5 @@ CONTROL_KINDS: tuple[type[msgspec.Struct], ...] = (
     ActorOver,
     ProcessGone,
     ProcessComing,
+    ListensAt,
 )

@@ -27,6 +27,7 @@ from actors.kernel.loading import load
 from actors.kernel.operations import ns
 from actors.live import control
 from actors.live.directory import LAUNCHER, Directory
+from actors.live.keys import Keys
 from actors.live.life import Life
 from actors.live.links import Link, Links
 from actors.live.loop import Loop
@@ -52,6 +53,10 @@ class HostConfig(msgspec.Struct, frozen=True):
     """Path of this process's event log."""
     key: str = ""
     """Of the run, in every control message."""
+    listen: str = ""
+    """Where to listen, if that is told and not known: `tcp://host:*`."""
+    start: int = 0
+    """Number of this process among all that the run has started."""
     seed: int = 0
     window: Window = Window()
     """Credit of every link that `windows` does not name."""
@@ -77,13 +82,20 @@ class Office(Protocol):
     def life_over(self, name: str, incarnation: int, reason: str) -> None:
         """An actor of this host has left or died."""
 
+    def listens(self, process: str, start: int, address: str) -> None:
+        """A process has come up and listens."""
+
 
 class Host:
-    """See the module. `office` starts and stops actors; without one, requests go to the launcher's process."""
+    """See the module. `office` starts and stops actors; without one, requests go to the launcher's process.
 
-    def __init__(self, loop: Loop, config: HostConfig, office: Office | None = None) -> None:
+    With `keys` its sockets speak CURVE. They are no part of the config, which is written to a file.
+    """
+
+    def __init__(self, loop: Loop, config: HostConfig, office: Office | None = None, keys: Keys | None = None) -> None:
         self.loop = loop
         self.config = config
+        self.keys = keys
         self.directory = config.directory
         self.codec = Codec((*(load(kind) for kind in config.kinds), *control.CONTROL_KINDS))
         self._encode = self.codec.encode
@@ -104,7 +116,11 @@ class Host:
         self._last_reason = ""
         self._flush_due = False
         self._log = EventLogWriter(Path(config.events), "live", config.seed)
-        self.links = Links(loop, config.directory.listens(config.process), self.codec.max_bytes, self)
+        listen = config.listen or config.directory.listens(config.process)
+        self.links = Links(loop, listen, self.codec.max_bytes, self, keys)
+        if config.listen:
+            self.directory.addresses[config.process] = self.links.inbox.address
+            self.office.listens(config.process, config.start, self.links.inbox.address)
 
     # ---- actors -------------------------------------------------------------------------------------------------
 
@@ -196,13 +212,32 @@ class Host:
         """The way to another process."""
         return self.links.to(process, self.directory.address(process))
 
-    def meet(self, actor: str, process: str, address: str = "") -> None:
+    def meet(self, actor: str, process: str) -> None:
         """Learn where an actor lives."""
         if self.directory.homes.get(actor) != process:
             self.directory.homes[actor] = process
             self.routes.pop(actor, None)
-        if address:
-            self.directory.addresses[process] = address
+
+    def process_gone(self, process: str) -> None:
+        """A process has ended: what waits for it is lost, and a told address is no longer its own."""
+        link = self.links.known(process)
+        if link is not None:
+            link.gone()
+        if self.directory.addresses.pop(process, "") and link is not None:
+            link.leave()
+
+    def process_coming(self, process: str) -> None:
+        """A process is being started: messages to it may wait."""
+        link = self.links.known(process)
+        if link is not None:
+            link.coming()
+
+    def process_listens(self, process: str, address: str) -> None:
+        """A process has come up: what waits for it may go."""
+        self.directory.addresses[process] = address
+        link = self.links.known(process)
+        if link is not None:
+            link.reach(address)
 
     def order(self, process: str, message: control.Control) -> None:
         """Send a control message to the host of a process."""
@@ -274,14 +309,12 @@ class Host:
             case control.ActorOver(_, name, incarnation, reason):
                 self.tell_supervisor(name, incarnation, reason)
             case control.ProcessGone(_, process):
-                link = self.links.known(process)
-                if link is not None:
-                    link.gone()
-            case control.ProcessComing(_, actor, process, address):
-                self.meet(actor, process, address)
-                link = self.links.known(process)
-                if link is not None:
-                    link.coming()
+                self.process_gone(process)
+            case control.ProcessComing(_, actor, process):
+                self.meet(actor, process)
+                self.process_coming(process)
+            case control.ListensAt(_, process, _, address) if not self._leads:
+                self.process_listens(process, address)
             case _ if self._leads:
                 try:
                     self._serve(message)
@@ -296,6 +329,8 @@ class Host:
                 self.office.stop(name)
             case control.LifeOver(_, name, incarnation, reason):
                 self.office.life_over(name, incarnation, reason)
+            case control.ListensAt(_, process, start, address):
+                self.office.listens(process, start, address)
 
 
 class _WayToLauncher:
@@ -312,6 +347,9 @@ class _WayToLauncher:
 
     def life_over(self, name: str, incarnation: int, reason: str) -> None:
         self._send(control.LifeOver(self._host.config.key, name, incarnation, reason))
+
+    def listens(self, process: str, start: int, address: str) -> None:
+        self._send(control.ListensAt(self._host.config.key, process, start, address))
 
     def _send(self, message: control.Control) -> None:
         home = self._host.directory.homes.get(LAUNCHER)

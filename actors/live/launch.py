@@ -12,18 +12,17 @@ to a file of the run's folder, and the last line of it is the reason of a death 
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import secrets
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic_ns
+from typing import IO
 
 import msgspec
 
@@ -33,14 +32,21 @@ from actors.kernel.backend import Envelope
 from actors.kernel.context import ActorSpec
 from actors.kernel.operations import Message, ns
 from actors.live import control
-from actors.live.directory import LAUNCHER, Directory, file_name, free_tcp_address
+from actors.live.directory import LAUNCHER, Directory, any_port, file_name
 from actors.live.host import Host, HostConfig
+from actors.live.keys import Keys, make_keys
 from actors.live.links import ORDERLY_LINGER_S
 from actors.live.loop import Loop
+from actors.live.places import Child, Places, ThisMachine
 from actors.live.process import ProcessFile
-from buffers.errors import ContractError
+from actors.messages import Alive
+from buffers.errors import ContractError, UsageError
 
 log = logging.getLogger("braid.live")
+
+VOUCH_S = 1.0
+"""How often the supervisor hears that an actor still waits for a place."""
+OWNER = "launcher.lock"
 
 
 class LaunchConfig(msgspec.Struct, frozen=True):
@@ -57,7 +63,9 @@ class LaunchConfig(msgspec.Struct, frozen=True):
     windows: dict[str, Window] = {}
     """Credit of single links, by "sender->receiver"."""
     tcp_host: str = ""
-    """Listen on TCP at this address of the machine, at ports that are free at the start; by default in a folder."""
+    """Listen on TCP at this address of the machine, at ports that the system chooses; by default in a folder."""
+    keys: Keys | None = None
+    """CURVE keys of the run, used over TCP; by default made at the start."""
     detour: bool = False
     """Everything between two processes goes through a proxy (`actors/live/proxy.py`), which its user runs."""
     grace_s: float = 2.0
@@ -66,39 +74,20 @@ class LaunchConfig(msgspec.Struct, frozen=True):
     """How long a record of the event log may wait; 0: not at all."""
 
 
-class Child:
-    """One process that runs."""
-
-    __slots__ = ("lives", "log", "name", "next", "pidfd", "popen")
-
-    def __init__(self, name: str, popen: subprocess.Popen[bytes], log_path: Path) -> None:
-        self.name = name
-        self.popen = popen
-        self.pidfd = os.pidfd_open(popen.pid)
-        self.log = log_path
-        self.lives: dict[str, int] = {}
-        """Actors that were started in it and whose end is not known, with their incarnations."""
-        self.next: list[tuple[ActorSpec, int]] = []
-        """To be started in a new process of this name as soon as this one is gone."""
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the process (never to another that has taken its number)."""
-        try:
-            signal.pidfd_send_signal(self.pidfd, number)
-        except ProcessLookupError:
-            return
-
-
 class Launcher:
     """See the module. A context manager: at its end nothing is left running.
 
-    It belongs to the thread that made it, which should be the main one: the system ends the processes with the thread
-    that started them.
+    Raises `UsageError` when another launcher runs in the same folder. It belongs to the thread that made it, which
+    should be the main one: the system ends the processes with the thread that started them.
     """
 
-    def __init__(self, config: LaunchConfig, kinds: Iterable[type[msgspec.Struct]]) -> None:
+    def __init__(
+        self, config: LaunchConfig, kinds: Iterable[type[msgspec.Struct]], places: Places | None = None
+    ) -> None:
         self.config = config
+        self.places: Places = ThisMachine(config.tcp_host) if places is None else places
         self._folder = Path(config.folder)
+        self._owner = own(self._folder)
         for part in ("events", "logs", "processes", "disk"):
             (self._folder / part).mkdir(parents=True, exist_ok=True)
         origin_ns = monotonic_ns() - _end_of_earlier_starts(self._folder / "events")
@@ -111,9 +100,11 @@ class Launcher:
         self._closed = False
         self._starts = _first_free_number(self._folder / "events")
         """Of processes, earlier starts of the run included: their logs stay."""
-        self._sockets = _socket_folder(self._folder.resolve())
-        directory = Directory(str(self._sockets), {}, {LAUNCHER: config.process})
-        if config.detour:
+        host = self.places.host
+        self._keys = (config.keys or make_keys()) if host else None
+        self._sockets = None if host else _socket_folder(self._folder.resolve())
+        directory = Directory("" if self._sockets is None else str(self._sockets), {}, {LAUNCHER: config.process})
+        if config.detour and self._sockets is not None:
             (self._sockets / "by").mkdir(mode=0o700)
             directory.detour = str(self._sockets / "by")
         self._host_config = HostConfig(
@@ -123,6 +114,8 @@ class Launcher:
             folder=str(self._folder),
             events=str(self._folder / "events" / f"{file_name(config.process)}.{self._starts}{SUFFIX}"),
             key=secrets.token_hex(16),
+            listen=any_port(host) if host else "",
+            start=self._starts,
             seed=config.seed,
             window=config.window,
             windows=config.windows,
@@ -130,9 +123,9 @@ class Launcher:
             origin_ns=origin_ns,
             flush_s=config.flush_s,
         )
-        self._give_address(config.process)
-        self.host = Host(self.loop, self._host_config, self)
+        self.host = Host(self.loop, self._host_config, self, self._keys)
         self.host.on_empty = self.loop.stop
+        self.loop.call_later(ns(VOUCH_S), self._vouch)
 
     # ---- for its user -------------------------------------------------------------------------------------------
 
@@ -142,8 +135,6 @@ class Launcher:
         for spec in specs:
             self._enter(spec, 1)
             together.setdefault(_process_of(spec), []).append((spec, 1))
-        for process in together:
-            self._give_address(process)
         for process, actors in together.items():
             if process == self.config.process:
                 for spec, incarnation in actors:
@@ -189,10 +180,14 @@ class Launcher:
             for child in list(self.children.values()):
                 child.signal(signal.SIGKILL)
             for child in list(self.children.values()):
-                self._reap(child)
+                child.clear_away()
+            self.children.clear()
             self.host.close(ORDERLY_LINGER_S)
             self.loop.close()
-            shutil.rmtree(self._sockets, ignore_errors=True)
+            if self._sockets is not None:
+                shutil.rmtree(self._sockets, ignore_errors=True)
+            self.places.close()
+            self._owner.close()
 
     def __enter__(self) -> Launcher:
         return self
@@ -209,7 +204,6 @@ class Launcher:
             raise ContractError(f"{spec.name}: incarnation {incarnation} does not follow {newest}")
         self._enter(spec, incarnation)
         process = _process_of(spec)
-        self._give_address(process)
         child = self.children.get(process)
         if process == self.config.process:
             self._living[spec.name] = incarnation
@@ -255,6 +249,13 @@ class Launcher:
             child.lives.pop(name, None)
         self._tell(name, incarnation, reason)
 
+    def listens(self, process: str, start: int, address: str) -> None:
+        """A process has come up: everybody hears where."""
+        child = self.children.get(process)
+        if child is not None and child.start == start:
+            self.host.process_listens(process, address)
+            self._broadcast(control.ListensAt(self._host_config.key, process, start, address), but=process)
+
     # ---- inside -------------------------------------------------------------------------------------------------
 
     def _enter(self, spec: ActorSpec, incarnation: int) -> None:
@@ -262,68 +263,47 @@ class Launcher:
         self.incarnations[spec.name] = incarnation
         self._host_config.directory.homes[spec.name] = _process_of(spec)
 
-    def _give_address(self, process: str) -> None:
-        addresses = self._host_config.directory.addresses
-        if self.config.tcp_host and process not in addresses:
-            addresses[process] = free_tcp_address(self.config.tcp_host)
-
     def _launch(self, process: str, actors: list[tuple[ActorSpec, int]]) -> None:
         self._starts += 1
-        stem = f"{file_name(process)}.{self._starts}"
-        config = msgspec.structs.replace(
-            self._host_config, process=process, events=str(self._folder / "events" / f"{stem}{SUFFIX}")
-        )
-        file = self._folder / "processes" / f"{stem}.msgpack"
-        file.touch(mode=0o600)
-        file.write_bytes(msgspec.msgpack.encode(ProcessFile(config, os.getpid(), tuple(actors))))
-        log_path = self._folder / "logs" / f"{stem}.log"
-        with log_path.open("wb") as out:
-            popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "actors.live.process", str(file)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
-                start_new_session=True,
-            )
-        child = self.children[process] = Child(process, popen, log_path)
-        self.loop.watch(child.pidfd, lambda: self._ended(child))
+        events = self._folder / "events" / f"{file_name(process)}.{self._starts}{SUFFIX}"
+        config = msgspec.structs.replace(self._host_config, process=process, events=str(events), start=self._starts)
+        file = ProcessFile(config, 0, tuple(actors))
+        start = self._starts
+        child = self.places.launch(self.loop, file, self._keys, lambda reason: self._ended(process, start, reason))
+        self.children[process] = child
         for spec, incarnation in actors:
             child.lives[spec.name] = self._living[spec.name] = incarnation
             self._announce(spec.name, process)
 
-    def _ended(self, child: Child) -> None:
+    def _ended(self, process: str, start: int, reason: str) -> None:
         """A process has ended: tell the supervisor, and start what waited for that."""
-        status = self._reap(child)
-        link = self.host.links.known(child.name)
-        if link is not None:
-            link.gone()
-        self._broadcast(control.ProcessGone(self._host_config.key, child.name), but=child.name)
+        child = self.children.get(process)
+        if child is None or child.start != start:
+            return
+        del self.children[process]
+        self.host.process_gone(process)
+        self._broadcast(control.ProcessGone(self._host_config.key, process), but=process)
         for name, incarnation in child.lives.items():
             if self._living.get(name) == incarnation:
                 del self._living[name]
-                self._tell(name, incarnation, _reason(status, child.log))
+                self._tell(name, incarnation, reason)
         if child.next:
             newest = {spec.name: (spec, incarnation) for spec, incarnation in child.next}
-            self._launch(child.name, list(newest.values()))
+            self._launch(process, list(newest.values()))
 
-    def _reap(self, child: Child) -> int:
-        with suppress(ProcessLookupError):
-            os.killpg(child.popen.pid, signal.SIGKILL)  # what it may have left in its group
-        status = child.popen.wait()
-        self.loop.unwatch(child.pidfd)
-        os.close(child.pidfd)
-        if self.children.get(child.name) is child:
-            del self.children[child.name]
-        return status
+    def _vouch(self, _: None) -> None:
+        """An actor whose process waits for a place is not silent for a fault of its own."""
+        self.loop.call_later(ns(VOUCH_S), self._vouch)
+        supervisor = self.config.supervisor
+        for child in self.children.values():
+            if not child.placed and supervisor in self.host.directory.homes:
+                for name, incarnation in child.lives.items():
+                    self.host.route(supervisor)(Envelope(supervisor, name, incarnation, 0, 0, 0, Alive()))
 
     def _announce(self, actor: str, process: str) -> None:
-        address = self._host_config.directory.addresses.get(process, "")
-        self._broadcast(control.ProcessComing(self._host_config.key, actor, process, address), but=process)
-        self.host.meet(actor, process, address)
-        link = self.host.links.known(process)
-        if link is not None:
-            link.coming()
+        self._broadcast(control.ProcessComing(self._host_config.key, actor, process), but=process)
+        self.host.meet(actor, process)
+        self.host.process_coming(process)
 
     def _broadcast(self, message: control.Control, but: str) -> None:
         for process in self.children:
@@ -377,15 +357,18 @@ def _socket_folder(run: Path) -> Path:
     return folder
 
 
-def _import_path() -> list[str]:
-    house = str(Path(__file__).resolve().parents[2])
-    return list(dict.fromkeys([house, *(entry or str(Path.cwd()) for entry in sys.path)]))
-
-
-def _reason(status: int, log_path: Path) -> str:
-    if status == 0:
-        return "left"
-    if status < 0:
-        return f"killed by signal {-status}"
-    lines = log_path.read_bytes()[-4096:].decode(errors="replace").strip().splitlines()
-    return f"exit status {status}: {lines[-1] if lines else 'no word'}"
+def own(folder: Path) -> IO[bytes]:
+    """Own a run's folder until the file is closed, or this process ends however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / OWNER).open("ab")
+    except OSError as error:
+        raise UsageError(f"run folder {folder} cannot be used: {error.strerror}; name another --run-dir") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UsageError(
+            f"run folder {folder} is in use by another driver; stop it, or name another --run-dir"
+        ) from None
+    return file

@@ -14,8 +14,11 @@ messages and costs no time, since a packet leaves before the loop waits.
 High-water marks count packets: they bound control traffic, and the byte windows of asks bound what bulk can lie in
 queues. An envelope is encoded when it is sent, so a buffer in it may be overwritten at once. A packet has exactly one
 body frame; of longer ones every frame is read and dropped, one by one, and the packet is counted.
-Left out: authentication (on one machine the sockets lie in a folder of their user; TCP is for trusted networks), and a
-bound on the frames of one packet that the transport collects before it hands them over.
+
+On one machine the sockets lie in a folder of their user. Over TCP every connection is encrypted and authenticated by
+the run's CURVE keys; strangers are refused at the handshake and counted (`doorman`). A process may listen at a port
+that the system chooses: a link is then made before its peer's address is known, and `reach` gives it one.
+Left out: a bound on the frames of one packet that the transport collects before it hands them over.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from typing import Any, Protocol
 
 import zmq
 
+from actors.live.doorman import Doorman
+from actors.live.keys import Keys, connect_with, serve_with
 from actors.live.loop import Loop
 from buffers.errors import UsageError, WireError
 
@@ -76,12 +81,17 @@ class Link:
         "_send",
         "_socket",
         "absent",
+        "address",
         "dropped",
         "sent",
     )
 
-    def __init__(self, context: zmq.Context[Any], loop: Loop, address: str, max_bytes: int) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], loop: Loop, address: str, max_bytes: int, keys: Keys | None = None
+    ) -> None:
         self._loop = loop
+        self.address = ""
+        """Where the peer listens; empty while nobody knows."""
         self._packet: list[bytes] = []
         self._packet_bytes = 0
         self._outbox: deque[tuple[bytes, int]] = deque()
@@ -99,10 +109,12 @@ class Link:
         socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
         socket.setsockopt(zmq.RECONNECT_IVL, 5)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 100)
-        _keep_alive(socket, address)
-        socket.connect(address)
+        if keys is not None:
+            connect_with(socket, keys)
         self._socket = socket
         self._send = socket.send
+        if address:
+            self.reach(address)
 
     def send(self, data: bytes) -> None:
         """Send, or keep for later; never waits."""
@@ -116,6 +128,21 @@ class Link:
         self._packet_bytes += len(data)
         if self._packet_bytes >= PACKET_BYTES or len(packet) >= PACKET_MESSAGES:
             self.seal()
+
+    def reach(self, address: str) -> None:
+        """Go over to an address; what the old one's reader had not read is lost."""
+        if address == self.address:
+            return
+        self.leave()
+        _suit(self._socket, address)
+        self._socket.connect(address)
+        self.address = address
+
+    def leave(self) -> None:
+        """Let go of an address at which the peer will not be found again."""
+        if self.address:
+            self._socket.disconnect(self.address)
+            self.address = ""
 
     @property
     def waiting(self) -> int:
@@ -212,19 +239,25 @@ def unpack(packet: memoryview) -> Iterator[memoryview]:
 class Inbox:
     """The one socket that a process reads."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, max_bytes: int, reader: Reader) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], address: str, max_bytes: int, reader: Reader, keys: Keys | None = None
+    ) -> None:
         self._reader = reader
+        self.doorman = Doorman(context, keys, reader.refuse) if keys is not None else None
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, READ_HIGH_WATER)
         socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
-        _keep_alive(socket, address)
+        _suit(socket, address)
+        if self.doorman is not None and keys is not None:
+            serve_with(socket, keys)
+            self.doorman.watch(socket)
+        self.socket = socket
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
-            socket.close(0)
+            self.close()
             raise UsageError(f"cannot listen at {address}: {error}; free the address or name another") from None
-        self.socket = socket
         self.address = str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
     def drain(self) -> None:
@@ -248,6 +281,8 @@ class Inbox:
 
     def close(self) -> None:
         """Close at once."""
+        if self.doorman is not None:
+            self.doorman.close()
         self.socket.close(0)
 
     def _take_several(self, packet: memoryview) -> None:
@@ -266,26 +301,31 @@ class Inbox:
 
 
 class Links:
-    """All sockets of a process."""
+    """All sockets of a process. With keys, every one of them speaks CURVE."""
 
-    def __init__(self, loop: Loop, address: str, max_bytes: int, reader: Reader) -> None:
+    def __init__(self, loop: Loop, address: str, max_bytes: int, reader: Reader, keys: Keys | None = None) -> None:
         self._loop = loop
+        self._keys = keys
         self._max_bytes = max_bytes
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 4096)
         self._links: dict[str, Link] = {}
         try:
-            self.inbox = Inbox(self._context, address, max_bytes, reader)
+            self.inbox = Inbox(self._context, address, max_bytes, reader, keys)
         except UsageError:
             self._context.term()
             raise
         loop.watch(self.inbox.socket, self.inbox.drain)
+        doorman = self.inbox.doorman
+        if doorman is not None:
+            loop.watch(doorman.requests, doorman.answer)
+            loop.watch(doorman.failures, doorman.note)
 
     def to(self, process: str, address: str) -> Link:
         """The link to a process, made at first use."""
         link = self._links.get(process)
         if link is None:
-            link = self._links[process] = Link(self._context, self._loop, address, self._max_bytes)
+            link = self._links[process] = Link(self._context, self._loop, address, self._max_bytes, self._keys)
         return link
 
     def known(self, process: str) -> Link | None:
@@ -301,6 +341,10 @@ class Links:
         """Close everything; after `linger_s` at most, whatever has not left is lost."""
         end = monotonic() + linger_s
         self._loop.unwatch(self.inbox.socket)
+        doorman = self.inbox.doorman
+        if doorman is not None:
+            self._loop.unwatch(doorman.requests)
+            self._loop.unwatch(doorman.failures)
         self.inbox.close()
         waiting = [link for link in self._links.values() if link.waiting]
         while waiting and monotonic() < end:
@@ -313,8 +357,9 @@ class Links:
         self._context.term()
 
 
-def _keep_alive(socket: zmq.Socket[Any], address: str) -> None:
+def _suit(socket: zmq.Socket[Any], address: str) -> None:
     """Between machines a peer that vanished is noticed by heartbeats of the transport; on one machine by its exit."""
     if address.startswith("tcp:"):
+        socket.setsockopt(zmq.IPV6, int("[" in address))
         socket.setsockopt(zmq.HEARTBEAT_IVL, 10_000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)

@@ -1,5 +1,7 @@
 """`python -m actors.live.process FILE`: one process of a live world, from the file that its launcher wrote.
 
+The keys of its sockets, where they have any, are not in the file: they come through its standard input.
+
 It ends when its last actor has ended (status 0, or 1 if one died), on SIGTERM or SIGINT after an orderly stop of its
 actors, and with its launcher: the system kills it then, whatever it is doing.
 """
@@ -19,6 +21,7 @@ import msgspec
 
 from actors.kernel.context import ActorSpec
 from actors.live.host import Host, HostConfig
+from actors.live.keys import Keys
 from actors.live.links import ORDERLY_LINGER_S
 from actors.live.loop import Loop
 from buffers.errors import UsageError
@@ -54,10 +57,10 @@ def keep_memory() -> None:
         libc.mallopt(M_TOP_PAD, 4 << 20)
 
 
-def run(file: ProcessFile) -> int:
+def run(file: ProcessFile, keys: Keys | None = None) -> int:
     """Host the actors until the last has ended; the result is the exit status."""
     loop = Loop(file.host.origin_ns)
-    host = Host(loop, file.host)
+    host = Host(loop, file.host, None, keys)
     host.on_empty = loop.stop
     loop.take_signals(lambda _: host.end_all(), signal.SIGTERM, signal.SIGINT)
     for spec, incarnation in file.actors:
@@ -78,12 +81,14 @@ def main(path: str) -> int:
     """Run the process that a file describes."""
     file = msgspec.msgpack.decode(Path(path).read_bytes(), type=ProcessFile)
     die_with(file.launcher_pid)
+    given = sys.stdin.buffer.read()
+    keys = msgspec.msgpack.decode(given, type=Keys) if given else None
     keep_memory()
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)  # writes the stacks of a hanging process to its log
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        return run(file)
+        return run(file, keys)
     except UsageError as error:
         sys.stderr.write(f"{error}\n")
         return 2
