@@ -8,7 +8,7 @@ from tests.conformance.world import fields, probe, times
 
 def test_timers_fire_in_order_and_not_after_cancel(world):
     world.start([probe("t", "timers")])
-    decisions = world.run(1, times("fired", 3))
+    decisions = world.run(5, times("fired", 3))
     decisions = world.run(0.1)
     assert fields(decisions, "fired") == [(100, "t"), (200, "t"), (300, "t")]
     assert fields(decisions, "too early") == []
