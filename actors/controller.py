@@ -71,12 +71,14 @@ class Track:
 class Worker:
     """A generator or rewarder: what it holds by the controller's book, and when it was last heard of."""
 
-    __slots__ = ("held", "seen", "view")
+    __slots__ = ("counted", "held", "seen", "view")
 
     def __init__(self, name: str, slots: int) -> None:
         self.view = WorkerView(name, -1, slots, 0)
         self.held: dict[int, Track] = {}
         self.seen = 0
+        self.counted = 0
+        """When what it lacks was last counted as missed."""
 
 
 class Controller:
@@ -232,11 +234,14 @@ class Controller:
         if not worker.held:
             return
         present = dict(held)
+        beats = context.now - worker.counted >= ns(self._pace.heartbeat_s / 2)  # it also tells between two heartbeats
+        if beats:
+            worker.counted = context.now
         for track in list(worker.held.values()):
             if present.get(track.trajectory) == track.attempt:
                 track.missed = 0
                 continue
-            track.missed += 1
+            track.missed += beats
             if track.missed >= self._pace.lost_after:
                 self._lose(track, context)
 

@@ -2,6 +2,7 @@
 
 braid explore --seeds 5000                             all cores; a violation is shrunk, saved and told (status 1)
 braid explore --seeds 5000 --mode anything             faults may stay and the supervisor may die; safety only
+braid explore --seeds 5000 --mode still                nothing breaks, so nothing may need healing
 braid explore --long                                   300,000 plans, resumable: the same command goes on
 braid explore --live --seeds 20                        real processes, SIGKILL, SIGSTOP, and a proxy between sockets
 braid explore --replay 415 --trace out.json            one seed again, and its trace for Perfetto
@@ -56,7 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--seeds", type=int, help="how many plans (default: 1000; live: 20)")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="seed of the first plan")
-    parser.add_argument("--mode", choices=("repairable", "anything"), default="repairable", help="which faults")
+    parser.add_argument(
+        "--mode", choices=("repairable", "anything", "still"), default="repairable", help="which faults"
+    )
     parser.add_argument("--profile", choices=("small", "standard"), default="standard", help="how large a plan is")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument("--long", action="store_true", help=f"{LONG:,} plans, kept in {LONG_STATE}")

@@ -88,9 +88,10 @@ def told(result: dict[str, Any]) -> str:
     lines = []
     for one in result["violations"]:
         lines += [str(one["violation"]), *(f"  {act}" for act in one["acts"]), f"again: {one['replay']}", ""]
+    restarts, lost, delayed = result["deaths"], result["lost"], result["delayed"]
     lines += [
-        f"{result['plans']} live runs in {result['wall_s']:.0f} s: {result['deaths']} restarts, {result['lost']} messages",
-        f"lost, {result['delayed']} delayed; {result['answers']:,} answers of replay compared with its store",
+        f"{result['plans']} live runs in {result['wall_s']:.0f} s: {restarts} restarts, {lost} messages lost,",
+        f"{delayed} delayed; {result['answers']:,} answers of replay compared with its store",
     ]
     lines.append(f"{len(result['violations'])} violations" if result["violations"] else "every invariant held")
     return "\n".join(lines)

@@ -36,13 +36,15 @@ Complain = Callable[[int, str], None]
 class Fact:
     """What is known of one trajectory."""
 
-    __slots__ = ("attempt", "ended", "group", "length", "scored")
+    __slots__ = ("attempt", "ended", "group", "length", "scored", "version")
 
     def __init__(self, group: int) -> None:
         self.group = group
         self.attempt = 1
         """The newest that was issued."""
         self.length = 0
+        self.version = -1
+        """Of the last token."""
         self.ended = False
         self.scored = False
 
@@ -110,7 +112,9 @@ class Acknowledged:
             )
         if member.length < fact.length:
             self._complain(9, f"trajectory {member.trajectory} lost tokens: {fact.length} stored, now {member.length}")
-        fact.attempt, fact.length = member.attempt, member.length
+        if member.last_version < fact.version:
+            self._complain(3, f"trajectory {member.trajectory} went back from version {fact.version}")
+        fact.attempt, fact.length, fact.version = member.attempt, member.length, member.last_version
         fact.ended = fact.ended or member.state == "ended"
 
     def _snapshot(self, request: Message, answer: Snapshot) -> None:
@@ -139,6 +143,9 @@ class Acknowledged:
             self._complain(
                 9, f"trajectory {request.trajectory}: {answer.length} tokens after {request.segment.stop} were stored"
             )
+        if answer.state != "failed" and answer.last_version < request.segment.last_version:
+            self._complain(3, f"trajectory {request.trajectory}: its last token is said to be of {answer.last_version}")
+        fact.version = max(fact.version, answer.last_version)
         fact.length = max(fact.length, answer.length)
         fact.attempt = max(fact.attempt, answer.next_attempt)
         fact.ended = fact.ended or answer.state == "ended"
@@ -185,10 +192,15 @@ class Acknowledged:
             self._complain(4, f"{name}: age {group.age} over eta {eta}")
         if len(group.members) != self._config.k:
             self._complain(7, f"{name}: {len(group.members)} of {self._config.k} members")
+        outcomes = {member.components.get("outcome") for member in group.members}
+        if self._config.no_signal == "evict" and len(outcomes) == 1:
+            self._complain(7, f"{name}: all outcomes are equal, and such groups are to be evicted")
         for member in group.members:
             fact = self.facts.get(member.trajectory)
             if "outcome" not in member.components:
                 self._complain(7, f"{name}: member {member.trajectory} has no score")
+            if member.last_version > self.highest or (fact is not None and member.last_version < fact.version):
+                self._complain(3, f"{name}: trajectory {member.trajectory} ends at version {member.last_version}")
             if fact is not None and fact.length > member.length:
                 self._complain(9, f"{name}: member {member.trajectory} has {member.length} of {fact.length} tokens")
             if member.trajectory in self.failed:

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from actors.cast import RunSettings, buffer_config
+from actors.controller import Controller
 from actors.kernel.backend import Decision, Envelope
 from actors.kernel.operations import Message, ns
 from actors.messages import Append, Dispatch, LearnerState, ReplayState
 from actors.replay import Replay
 from buffers.buffer import Buffer
 from buffers.errors import ContractError
+from buffers.holdings import Holdings
 from buffers.segment import Ghost, Segment, ids_of
 from sim.acknowledged import Acknowledged
 from sim.disk import Platter
@@ -59,6 +61,11 @@ class Invariants:
         self._last_lease = 0
         self._sources: dict[int, str] = {}
         self._drawn: dict[tuple[int, int], Any] = {}
+        self._needed: dict[tuple[int, int], int] = {}
+        """(trajectory, attempt) -> lowest version that may continue it."""
+        self._last_buffer: Buffer | None = None
+        self._goal_groups = settings.schedule.versions * settings.schedule.batch // settings.schedule.group
+        """Uses that are in the weights at the end."""
         self.checks = 0
         """Envelopes and decisions looked at."""
         self._encode = world.encode
@@ -70,6 +77,7 @@ class Invariants:
         }
         self._decisions: dict[tuple[str, str], Callable[[Any], None]] = {
             (self._roster.replay, "store"): self._on_store,
+            (self._roster.replay, "admit"): self._on_admit,
             (self._roster.replay, "lease"): self._on_lease,
             (self._roster.replay, "complete"): self._on_complete,
             (self._roster.replay, "expire"): self._on_expire,
@@ -108,6 +116,9 @@ class Invariants:
         segment, number = message.segment, message.trajectory
         if segment.last_version > self.known.highest:
             self.complain(3, f"trajectory {number}: tokens of version {segment.last_version} of {self.known.highest}")
+        needed = self._needed.get((number, message.attempt), -1)
+        if segment.versions and segment.versions[0][0] < needed:
+            self.complain(4, f"trajectory {number}: tokens of version {segment.versions[0][0]}, needed was {needed}")
         if segment.length and not same_draw(self._drawn.setdefault((number, segment.start), segment), segment):
             self.complain(2, f"trajectory {number}: attempt {message.attempt} drew other tokens at {segment.start}")
 
@@ -121,6 +132,13 @@ class Invariants:
                 self.complain(2, f"trajectory {one.trajectory}: to go on at {one.length}, stored are {fact.length}")
             elif one.attempt == fact.attempt and fact.ended:
                 self.complain(2, f"trajectory {one.trajectory}: dispatched after its end")
+            elif one.attempt == fact.attempt and one.min_version < fact.version:
+                self.complain(3, f"trajectory {one.trajectory}: {one.min_version} may follow version {fact.version}")
+            controller = self._world.life(self._roster.controller)
+            highest = cast(Controller, controller.cell.actor)._highest if controller is not None else -1
+            if one.min_version < highest - self._config.eta:
+                self.complain(4, f"trajectory {one.trajectory}: version {one.min_version} will do, known is {highest}")
+            self._needed[one.trajectory, one.attempt] = one.min_version
 
     def _on_learner_state(self, message: LearnerState) -> None:
         if message.version > self.known.highest:
@@ -145,6 +163,20 @@ class Invariants:
     def _on_store(self, decision: Decision) -> None:
         number, attempt, start, _, _ = cast(tuple[int, int, int, int, str], decision.fields)
         self.known.stored(number, attempt, start)
+
+    def _on_admit(self, decision: Decision) -> None:
+        """Design, section 4; with what is applied in a version that has not ended yet."""
+        if self._buffer is None:
+            return
+        held, config = self._buffer._held, self._config
+        closed_states = ("consumed", "evicted", "failed", "applied")
+        live = sum(count for state, count in held.counts.items() if state not in closed_states)
+        live += held.meta.retired_in_version
+        limit = (config.eta + 1) * config.batch * config.oversample
+        if live > limit:
+            self.complain(
+                15, f"{live} trajectories live of {limit:g} after groups of {decision.fields[1:]} were opened"
+            )
 
     def _on_lease(self, decision: Decision) -> None:
         lease, *groups = cast(tuple[int, ...], decision.fields)
@@ -210,6 +242,8 @@ class Invariants:
         limit = self._config.capacity_tokens
         if limit is not None and held.reserved_tokens > limit:
             self.complain(8, f"{held.reserved_tokens} tokens are held or reserved of {limit}")
+        if self._config.no_signal == "train" and "evicted: no signal" in held.meta.closed:
+            self.complain(8, "a group without signal was evicted, and such groups are to be trained")
         self._until_recount -= 1
         if recount or self._until_recount <= 0:
             self._until_recount = RECOUNT_EVERY
@@ -219,7 +253,7 @@ class Invariants:
                 self.complain(1, str(error))
 
     def _recovered(self, replay: Replay) -> None:
-        self._buffer = replay.buffer
+        self._buffer = self._last_buffer = replay.buffer
         self.known.recovered(replay.buffer, replay._store)
         self._leases = {
             number: tuple(group for group, _, _ in row.groups) for number, row in replay.buffer._held.leases.items()
@@ -228,16 +262,35 @@ class Invariants:
 
     # ---- at the end -----------------------------------------------------------------------------------------------
 
-    def check_store(self) -> None:
-        """After the run: what replay's disk holds agrees with everything acknowledged, and with the weights."""
+    def check_store(self, still: bool = False) -> None:
+        """After the run: what replay's disk holds agrees with everything acknowledged, and with the weights.
+
+        `still`: nothing broke, so the disk is exactly the memory that replay had, and nothing is trained too often.
+        """
         platter: Platter | None = self._world.place(self._roster.replay).disk.get("store")
         if platter is None:
             return
         buffer = Buffer.recover(self._config, platter.memory.rows())
         buffer.check()
         self.known.recovered(buffer, platter.memory)
-        if words := misses(buffer, line_of(self._world.place(self._roster.learner).disk)):
+        line = line_of(self._world.place(self._roster.learner).disk)
+        if words := misses(buffer, line):
             self.complain(14, words)
+        if not still:
+            return
+        if len(line) != self._goal_groups:
+            self.complain(11, f"the weights contain {len(line)} uses, the run was for {self._goal_groups}")
+        if self._last_buffer is not None and (words := _differ(self._last_buffer._held, buffer._held)):
+            self.complain(9, words)
+
+
+def _differ(memory: Holdings, disk: Holdings) -> str:
+    """The first part in which what replay held and what its disk holds are different."""
+    for name in ("meta", "trajectories", "groups", "leases", "opens", "welcome", "counts", "reserved_tokens"):
+        held, stored = getattr(memory, name), getattr(disk, name)
+        if held != stored:
+            return f"replay held {name} {held}, its disk holds {stored}"
+    return "" if memory.prompts.success == disk.prompts.success else "replay held other success rates than its disk"
 
 
 def same_draw(one: Segment, other: Segment) -> bool:

@@ -5,8 +5,9 @@
                       to_json from_json        a plan that failed is kept as a file and run for ever
 
 Each part is drawn from a labelled stream of its own, swarm style: a plan has only a few kinds of faults, so that rare
-combinations are not drowned. Two modes: in `repairable` every fault ends and the supervisor lives, so the run must
-finish (invariant 11); in `anything` faults may stay and the supervisor may die, and only safety is asked for.
+combinations are not drowned. Three modes: in `repairable` every fault ends and the supervisor lives, so the run must
+finish (invariant 11); in `anything` faults may stay and the supervisor may die, and only safety is asked for; in
+`still` nothing befalls the cast, so nothing may have to be healed, in half of the plans not even by a heartbeat.
 
 Two profiles say how large a plan is; a seed, a mode and a profile always mean the same plan.
 
@@ -39,7 +40,7 @@ from sim.story import about, lines
 from sim.violation import InvariantViolated
 from sim.world import VirtualWorld, WorldConfig
 
-Mode = Literal["repairable", "anything"]
+Mode = Literal["repairable", "anything", "still"]
 
 Profile = Literal["small", "standard"]
 """`small`: one to four generators, two to six versions. `standard`: a cast of twelve, five to seven versions; some are
@@ -61,6 +62,12 @@ PARTIES = {
     "lost": ("controller", "replay"),
 }
 """Decisions that a strike may follow, and whose next step they are."""
+
+NEVER_S = 100_000.0
+"""Longer than any run."""
+
+HEALING = {"lost", "silent", "hang", "expire", "give_up", "superseded", "refused", "kill", "install_failed"}
+"""Decisions that a run has no need of in which nothing breaks; nor of deaths before its stop."""
 
 PATIENCE_S = 60.0
 """Virtual seconds after the last fault, or after the last update since, within which a repairable plan must finish."""
@@ -99,7 +106,7 @@ class Plan(msgspec.Struct, frozen=True):
         last = max((act.at_ns + act.for_ns for act in self.acts), default=0)
         last = max([last, *(stop.at_ns + stop.pause_ns for stop in self.stops)])
         late = sum(one.act.at_ns + one.act.for_ns for one in self.strikes)
-        return (last + late) / NS + (PATIENCE_S if self.mode == "repairable" else 6.0)
+        return (last + late) / NS + (6.0 if self.mode == "anything" else PATIENCE_S)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -138,13 +145,15 @@ def run_world(plan: Plan, world: VirtualWorld, watch: Invariants | None) -> Outc
     sittings = Sittings(world, plan.config, plan.stops)
     try:
         world.run(plan.limit_s, over)
-        while plan.mode == "repairable" and not finished(world) and _goes_on(world):
+        while plan.mode != "anything" and not finished(world) and _goes_on(world):
             world.run(PATIENCE_S, over)
         done = finished(world)
-        if plan.mode == "repairable":
+        if plan.mode != "anything":
             _ask_for_progress(world, done)
+        if plan.mode == "still":
+            _ask_for_quiet(world)
         if watch is not None and done:
-            watch.check_store()
+            watch.check_store(still=plan.mode == "still")
     except InvariantViolated as error:
         violation, number = _told(str(error), () if error.recent else about(world.decisions, str(error))), error.number
     except BraidError as error:
@@ -220,6 +229,16 @@ def _ask_for_progress(world: VirtualWorld, done: bool) -> None:
     raise InvariantViolated(11, f"{words} after {world.now / NS:.3f} s", tuple(world.decisions[-20:]))
 
 
+def _ask_for_quiet(world: VirtualWorld) -> None:
+    """Where nothing broke, nothing was healed."""
+    for one in world.decisions:
+        if one.kind == "stop":
+            return
+        if one.kind in HEALING or one.kind == "died":
+            words = f"{one.actor} decides {one.kind} {' '.join(map(str, one.fields))} where nothing is broken"
+            raise InvariantViolated(11, f"{words} at {one.at_ns / NS:.3f} s")
+
+
 def to_json(plan: Plan) -> bytes:
     """A plan as readable JSON."""
     return msgspec.json.format(msgspec.json.encode(plan), indent=1)
@@ -254,6 +273,9 @@ def draw(seed: int, mode: Mode = "repairable", profile: Profile = "small") -> Pl
     acts = _draw_acts(seed, mode, names, roster.supervisor)
     strikes = _draw_strikes(stream(seed, "strikes"), roster, names)
     stops = _draw_stops(stream(seed, "stops")) if profile == "standard" else ()
+    if mode == "still":
+        _quieten(config, stream(seed, "still"))
+        return Plan(seed, mode, config, link, window, codec=physics.random() < 0.8)
     return Plan(seed, mode, config, link, window, acts, strikes, stops, codec=physics.random() < 0.8)
 
 
@@ -309,6 +331,15 @@ def _enlarge(config: dict[str, Any], draw: random.Random) -> None:
         recorder="recorder",
     )
     config["schedule"]["versions"] = draw.randint(5, 7)
+
+
+def _quieten(config: dict[str, Any], draw: random.Random) -> None:
+    """Nothing fails, no ask times out, no lease runs out; in half of the plans nothing beats either."""
+    config["standins"].update(fail_score_every=0, fail_job_every=0)
+    config["pace"].update(ask_timeout_s=NEVER_S, lease_s=NEVER_S)
+    if draw.random() < 0.5:
+        config["pace"].update(heartbeat_s=NEVER_S, hang_s=NEVER_S)
+        config["roster"]["evaluator"] = ""  # it hears of versions by heartbeat
 
 
 def _draw_standins(draw: random.Random, seed: int) -> dict[str, Any]:

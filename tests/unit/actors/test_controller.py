@@ -4,6 +4,7 @@ import pytest
 
 from actors.controller import Controller
 from actors.kernel.context import Answer
+from actors.kernel.operations import ns
 from actors.messages import (
     Declined,
     Dispatch,
@@ -40,7 +41,19 @@ def controller_with(*members):
 def lost(scene, sender, state):
     """The worker's heartbeats no longer name what it holds."""
     for _ in range(2):
+        scene.now += ns(Pace().heartbeat_s)
         scene.receive(state, sender=sender)
+
+
+def test_what_a_worker_lacks_twice_within_one_period_is_still_on_its_way():
+    """It tells its state at an installation too; a dispatch may be under way between that and the heartbeat."""
+    scene = controller_with(member(attempt=3, length=8))
+    scene.receive(Answer("replay", Reassign(1, 1, 3), Reassigned(member(attempt=4, length=8))))
+    scene.now += ns(Pace().heartbeat_s)
+    for _ in range(2):
+        scene.receive(GeneratorState(1, 0, 4, ()), sender="g0")
+        scene.now += 1_000_000
+    assert scene.asked(Reassign) == [Reassign(1, 1, 3)]
 
 
 def test_what_nobody_holds_after_a_snapshot_is_reassigned_and_dispatched():
