@@ -159,7 +159,7 @@ def run_world(plan: Plan, world: VirtualWorld, watch: Invariants | None) -> Outc
     except BraidError as error:
         words = f"{type(error).__name__}: {error}"
         violation, number = _told(words, about(world.decisions, words)), -1
-    except (ValueError, KeyError, AttributeError, TypeError, IndexError, AssertionError, RuntimeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, AssertionError, RuntimeError) as error:
         running = world.kernel.running
         name = world.kernel.names[running] if running >= 0 else "?"
         words = f"at {world.now / NS:.6f} s in {name}: {type(error).__name__}: {error}"
