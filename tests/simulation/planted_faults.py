@@ -11,6 +11,7 @@ import msgspec
 
 from actors import standins
 from actors.controller import Controller
+from actors.generator import Generator
 from actors.learner import Learner
 from actors.messages import ReplayState
 from actors.replay import Replay
@@ -189,22 +190,18 @@ def checkpoints_are_claimed_and_not_written(monkeypatch):
     monkeypatch.setattr(Learner, "_complete", claim)
 
 
-def any_epoch_may_open_groups(monkeypatch):
-    opens = Buffer.open_groups
-
-    def lenient(self, epoch, ordinal, count):
-        return opens(self, self.epoch, ordinal, count)
-
-    monkeypatch.setattr(Buffer, "open_groups", lenient)
+def admission_is_not_asked(monkeypatch):
+    monkeypatch.setattr("buffers.buffer.admissible_groups", lambda live, k, eta, batch, oversample: 1)
 
 
-def any_learner_may_complete(monkeypatch):
-    complete = learning.complete
+def a_dispatch_forgets_what_version_it_needs(monkeypatch):
+    queue = Generator._queue
 
-    def lenient(held, incarnation, number, version, checkpointed, feedback):
-        return complete(held, held.meta.incarnation, number, version, checkpointed, feedback)
+    def forgetful(self, hold, context):
+        hold.assignment = msgspec.structs.replace(hold.assignment, min_version=0)
+        queue(self, hold, context)
 
-    monkeypatch.setattr(learning, "complete", lenient)
+    monkeypatch.setattr(Generator, "_queue", forgetful)
 
 
 class Planted(NamedTuple):
@@ -245,7 +242,7 @@ FAULTS = [
     Planted(a_dead_workers_jobs_are_dispatched_as_they_were, 60, (2,)),
     Planted(aged_groups_are_not_dropped, 60, (4, 1, -1)),
     Planted(checkpoints_are_claimed_and_not_written, 100, (13, 14, 9, 3, -1)),
-    Planted(any_epoch_may_open_groups, 600, (12, 1)),
-    Planted(any_learner_may_complete, 600, (12,)),
+    Planted(admission_is_not_asked, 20, (15, 4, 8)),
+    Planted(a_dispatch_forgets_what_version_it_needs, 100, (4, 3)),
     Planted(a_segment_is_stored_and_not_acknowledged_when_repeated, 20, (9, 11, 12)),
 ]
