@@ -193,6 +193,8 @@ class Controller:
                 track = self._tracks[member.trajectory] = Track(member)
                 self._wait(track)
         elif isinstance(reply, Refused):
+            if reply.reason != self._blocked:
+                context.note(f"wait: {reply.reason}", 1.0)
             self._blocked = reply.reason
 
     def _on_reassigned(self, request: Reassign, reply: Message | None, context: Context) -> None:
@@ -362,11 +364,12 @@ class Controller:
 
     def _on_replay_state(self, message: ReplayState, context: Context) -> None:
         self._highest = max(self._highest, message.highest)
-        self._unblock()
+        self._unblock(context)
 
-    def _unblock(self) -> None:
+    def _unblock(self, context: Context) -> None:
         """There may be room for further groups again."""
-        if self._blocked != "prompts":
+        if self._blocked and self._blocked != "prompts":
+            context.note(f"wait: {self._blocked}", 0.0)
             self._blocked = ""
 
     def _on_learner_state(self, message: LearnerState, context: Context) -> None:
@@ -415,4 +418,4 @@ class Controller:
         for name, trajectories in held.items():
             context.send(name, DropJobs(self._epoch, tuple(trajectories)))
         context.decide("group_failed", group)
-        self._unblock()
+        self._unblock(context)

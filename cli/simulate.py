@@ -18,8 +18,10 @@ import msgspec
 
 from actors.cast import BufferSettings, RunSettings
 from actors.evaluator import EvaluatorConfig
+from actors.eventlog import SUFFIX, EventLogWriter
 from actors.roster import Pace, Roster
 from actors.schedules.schedule import ScheduleConfig
+from actors.sinks.metrics_file import MetricsFile
 from actors.standins import Script
 from buffers.errors import UsageError
 from cli import configuration
@@ -86,6 +88,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of everything")
     parser.add_argument("--no-codec", action="store_true", help="hand messages over as they are (same digest)")
     parser.add_argument("--check-determinism", action="store_true", help="run twice; name the first diverging event")
+    parser.add_argument("--run-dir", metavar="DIR", help="write config, numbers and events there, as a live run does")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -99,6 +102,8 @@ def main(args: argparse.Namespace) -> int:
     world = build(config, not args.no_codec)
     ended = world.run(PATIENCE_S, finished)
     result = report(world, ended, time.perf_counter() - begun)
+    if args.run_dir:
+        write_run(world, config, Path(args.run_dir))
     if args.json:
         print(json.dumps(result))
     else:
@@ -111,6 +116,24 @@ def build(config: SimConfig, codec: bool) -> VirtualWorld:
     """The world of a config, about to start."""
     physics = WorldConfig(link=config.link, codec=codec, supervisor="supervisor")
     return cluster(config.settings(), physics)
+
+
+def write_run(world: VirtualWorld, config: SimConfig, folder: Path) -> None:
+    """Fill a folder as a live run does, so that `braid report` reads it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not empty; name another --run-dir")
+    (folder / "events").mkdir(parents=True)
+    (folder / "config.toml").write_text(configuration.dump(config), encoding="utf-8")
+    (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(config.settings()), indent=1))
+    numbers = MetricsFile({"run_dir": str(folder)}, None, None)
+    log = EventLogWriter(folder / "events" / f"world{SUFFIX}", "virtual", config.seed)
+    for at_ns, actor, name, value in world.notes:
+        log.number(at_ns, actor, name, value)
+        numbers.write(actor, ((name, at_ns, value),))
+    for decision in world.decisions:
+        log.decision(decision)
+    log.close()
+    numbers.close()
 
 
 def check(config: SimConfig, codec: bool) -> int:

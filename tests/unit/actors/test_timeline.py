@@ -1,60 +1,155 @@
+"""The timeline and its trace file: slices, waits with their reason, arrows from segments to updates, the schema."""
+
 import json
+from itertools import pairwise
 
-from actors.eventlog import Number, Refusal
+from actors.cast import LIVES_PER_START
+from actors.eventlog import EventLogWriter, Number, Refusal
 from actors.kernel.backend import Decision
-from actors.timeline import Span, trace_events, write_timeline
+from actors.run_events import read_run
+from actors.timeline import lanes, timeline, write_timeline
 
 
-def decided(at_us, actor, kind, *fields):
-    return Decision(at_us * 1000, actor, 1, 1, kind, fields, "", 0)
+def decided(at_us, actor, kind, *fields, life=1):
+    return Decision(at_us * 1000, actor, life, 1, kind, fields, "", 0)
+
+
+def noted(at_us, actor, name, value):
+    return Number(at_us * 1000, actor, name, value)
 
 
 RUN = [
-    decided(10, "controller", "dispatch", 7, 1, "generator-0", 0),
-    decided(12, "controller", "dispatch", 8, 1, "generator-0", 0),
-    Number(20_000, "learner", "loss", 0.5),
-    decided(40, "replay", "store", 8, 1, 0, 64, "cut"),
-    decided(50, "replay", "store", 7, 1, 0, 64, "cut"),
-    decided(51, "replay", "store", 9, 1, 0, 64, "cut"),
-    Refusal(60_000, "replay", 2, "from z: no"),
+    decided(1, "supervisor", "spawn", "generator-0", 1),
+    decided(5, "learner", "publish", 0, "file:x"),
+    decided(10, "controller", "dispatch", 1, 1, "generator-0", 0),
+    decided(12, "controller", "dispatch", 2, 1, "generator-0", 0),
+    decided(13, "generator-0", "installed", 0),
+    noted(13, "generator-0", "install_stall_s", 2e-6),
+    decided(40, "replay", "store", 2, 1, 0, 64, "stop"),
+    noted(41, "controller", "wait: admission", 1.0),
+    decided(50, "replay", "store", 1, 1, 0, 64, "cut"),
+    noted(70, "controller", "wait: admission", 0.0),
+    decided(80, "controller", "dispatch", 1, 2, "generator-0", 0),
+    decided(90, "replay", "store", 1, 2, 64, 6, "stop"),
+    decided(100, "replay", "lease", 1, 1),
+    noted(101, "learner", "wait_s", 90e-6),
+    decided(140, "learner", "update", 1),
+    noted(140, "learner", "update_s", 30e-6),
+    noted(140, "learner", "loss", 0.5),
+    decided(150, "learner", "checkpoint", 1),
+    decided(155, "replay", "complete", 1, 1, 1),
+    decided(160, "learner", "publish", 1, "ring:x"),
+    decided(161, "controller", "dispatch", 3, 1, "generator-0", 1),
+    Refusal(170_000, "replay", 2, "from z: no"),
 ]
 
 
-def test_paired_decisions_become_spans_on_the_track_of_whoever_worked():
-    events = list(trace_events(RUN))
-    names = {event["pid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
-    edges = [(event["ph"], names[event["pid"]], event["args"]["key"], event["ts"]) for event in events if "id" in event]
-    assert edges == [
-        ("b", "generator-0", (7, 1), 10),
-        ("b", "generator-0", (8, 1), 12),
-        ("e", "generator-0", (8, 1), 40),
-        ("e", "generator-0", (7, 1), 50),
+def spans(records=RUN, group=2):
+    return [
+        (one.actor, one.category, one.begin_ns // 1000, one.end_ns // 1000) for one in timeline(records, group).slices
     ]
-    ids = [event["id"] for event in events if "id" in event]
-    assert ids == [1, 2, 2, 1]
 
 
-def test_decisions_numbers_and_refusals_appear_on_their_tracks():
-    events = list(trace_events(RUN))
-    names = {event["pid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
-    assert sorted(names.values()) == ["controller", "generator-0", "learner", "replay"]
-    counters = [(names[event["pid"]], event["name"], event["args"]) for event in events if event["ph"] == "C"]
-    assert counters == [("learner", "loss", {"value": 0.5})]
-    instants = [(names[event["pid"]], event["name"]) for event in events if event["ph"] == "i"]
-    assert instants.count(("replay", "store")) == 3
-    assert ("replay", "refused") in instants
+def test_what_began_and_ended_is_a_slice_of_whoever_did_it():
+    assert ("generator-0", "segment", 10, 50) in spans()
+    assert ("generator-0", "segment", 80, 90) in spans()
+    assert ("replay", "lease", 100, 155) in spans()
+    assert ("learner", "update", 110, 140) in spans()
+    assert ("learner", "checkpoint", 140, 150) in spans()
+    assert ("learner", "publish", 150, 160) in spans()
+    assert ("generator-0", "install", 11, 13) in spans()
 
 
-def test_other_spans_may_be_named_and_short_fields_are_no_error():
-    spans = [Span("wait", "asked", "told", (1,))]
-    events = trace_events(
-        [decided(1, "a", "asked"), decided(2, "a", "asked", 0, 5), decided(3, "b", "told", 0, 5)], spans
-    )
-    assert [(event["ph"], event["ts"]) for event in events if "id" in event] == [("b", 2), ("e", 3)]
+def test_what_was_never_ended_reaches_to_the_end():
+    assert ("generator-0", "segment", 161, 170) in spans()
+    assert ("generator-0", "life", 1, 170) in spans()
 
 
-def test_the_file_is_json_that_viewers_take(tmp_path):
-    count = write_timeline(RUN, tmp_path / "trace.json")
-    trace = json.loads((tmp_path / "trace.json").read_text())
-    assert len(trace["traceEvents"]) == count
-    assert all({"ph", "name", "pid", "tid"} <= event.keys() for event in trace["traceEvents"])
+def test_waits_carry_their_reason():
+    waits = {(one.actor, one.name): one for one in timeline(RUN, 2).slices if one.category == "wait"}
+    assert ("learner", "wait: too few groups are eligible") in waits
+    assert ("controller", "wait: admission") in waits
+    idle = waits["generator-0", "wait: admission"]
+    assert (idle.begin_ns, idle.end_ns) == (50_000, 80_000)
+    assert waits["generator-0", "wait: no response to continue"].begin_ns == 90_000
+
+
+def test_every_segment_of_a_leased_group_feeds_its_update_and_no_other_does():
+    found = timeline(RUN, 2)
+    fed = {
+        (one.args["trajectory"], one.args["attempt"]): [found.slices[place].name for place in one.feeds]
+        for one in found.slices
+        if one.category == "segment"
+    }
+    assert fed == {(1, 1): ["update 1"], (2, 1): ["update 1"], (1, 2): ["update 1"], (3, 1): []}
+    assert not any(one.feeds for one in timeline(RUN).slices)
+
+
+def test_a_death_ends_what_its_actor_was_at():
+    records = [*RUN[:5], decided(30, "supervisor", "died", "generator-0"), decided(99, "replay", "complete", 9, 1, 0)]
+    found = [one for one in timeline(records, 2).slices if one.category == "segment"]
+    assert [(one.end_ns, one.args["end"]) for one in found] == [(30_000, "lost"), (30_000, "lost")]
+
+
+def test_slices_of_one_row_never_overlap():
+    found = timeline(RUN, 2).slices
+    rows = lanes(found)
+    work = sorted((one.actor, row, one.begin_ns, one.end_ns) for one, row in zip(found, rows, strict=True) if row > 0)
+    for (actor, row, _, end), (next_actor, next_row, begin, _) in pairwise(work):
+        assert (actor, row) != (next_actor, next_row) or begin >= end
+
+
+PHASES = {
+    "M": {"name", "pid", "tid", "args"},
+    "X": {"name", "cat", "pid", "tid", "ts", "dur", "args"},
+    "i": {"name", "s", "pid", "tid", "ts"},
+    "C": {"name", "pid", "tid", "ts", "args"},
+    "s": {"name", "cat", "id", "pid", "tid", "ts"},
+    "f": {"name", "cat", "id", "bp", "pid", "tid", "ts"},
+}
+"""What the Chrome trace format wants of the events that we write."""
+
+
+def check_schema(path):
+    """The events of a trace file, after checking each by its phase; every row is named, every arrow has two ends."""
+    trace = json.loads(path.read_text())
+    assert trace["displayTimeUnit"] == "ms"
+    events = trace["traceEvents"]
+    processes = {event["pid"] for event in events if event["ph"] == "M" and event["name"] == "process_name"}
+    arrows = {"s": {}, "f": {}}
+    for event in events:
+        assert PHASES[event["ph"]] <= event.keys(), event
+        assert event["pid"] in processes
+        assert event.get("ts", 0) >= 0
+        assert event.get("dur", 0) >= 0
+        if event["ph"] in arrows:
+            assert event["id"] not in arrows[event["ph"]]
+            arrows[event["ph"]][event["id"]] = event
+    assert arrows["s"].keys() == arrows["f"].keys()
+    slices = [event for event in events if event["ph"] == "X"]
+    for end in [*arrows["s"].values(), *arrows["f"].values()]:
+        assert any(
+            (one["pid"], one["tid"]) == (end["pid"], end["tid"]) and one["ts"] <= end["ts"] <= one["ts"] + one["dur"]
+            for one in slices
+        ), end
+    return events
+
+
+def test_the_file_keeps_the_schema_that_viewers_take(tmp_path):
+    count = write_timeline(RUN, tmp_path / "trace.json", 2)
+    events = check_schema(tmp_path / "trace.json")
+    assert len(events) == count
+    assert sum(event["ph"] == "s" for event in events) == 3
+    names = {event["args"]["name"] for event in events if event["ph"] == "M" and event["name"] == "process_name"}
+    assert names == {"supervisor", "learner", "controller", "generator-0", "replay"}
+    assert [event["name"] for event in events if event["ph"] == "i"] == ["refused"]
+    assert [(event["name"], event["args"]) for event in events if event["ph"] == "C"][-1] == ("loss", {"value": 0.5})
+
+
+def test_a_resumed_runs_second_start_stands_behind_its_first(tmp_path):
+    (tmp_path / "events").mkdir()
+    for number, life in ((1, 1), (2, 1 + LIVES_PER_START)):
+        log = EventLogWriter(tmp_path / "events" / f"learner.{number}.events", "live", 0)
+        log.decision(decided(10 * number, "learner", "publish", number, "x", life=life))
+        log.close()
+    assert [(one.at_ns, one.fields[0]) for one in read_run(tmp_path)] == [(10_000, 1), (30_000, 2)]
