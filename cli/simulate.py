@@ -127,11 +127,11 @@ def write_run(world: VirtualWorld, config: SimConfig, folder: Path) -> None:
     (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(config.settings()), indent=1))
     numbers = MetricsFile({"run_dir": str(folder)}, None, None)
     log = EventLogWriter(folder / "events" / f"world{SUFFIX}", "virtual", config.seed)
+    for decision in world.decisions:
+        log.decision(decision)
     for at_ns, actor, name, value in world.notes:
         log.number(at_ns, actor, name, value)
         numbers.write(actor, ((name, at_ns, value),))
-    for decision in world.decisions:
-        log.decision(decision)
     log.close()
     numbers.close()
 
