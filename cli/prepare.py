@@ -75,6 +75,8 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
     find_objective(config.trainer.objective, config.trainer.objective_settings).check(
         config.trainer.update.updates_per_reference
     )
+    if "wandb" in config.sinks and importlib.util.find_spec("wandb") is None:
+        raise UsageError('sinks names wandb, which is not installed; pip install "braid-rl[wandb]" or leave it out')
     if config.model.path:
         load_tokenizer(config.model.path)
     if config.generates_with == "sglang":
@@ -202,6 +204,7 @@ def run_settings(config: RunConfig, folder: Path, codec: Codec) -> dict[str, Any
     names = (*generators, *(("evaluator",) if config.sglang.evaluator == "sglang" else ()))
     sections = {
         "run_dir": str(folder.resolve()),
+        "sinks": config.sinks,
         "model": model,
         "generates_with": config.generates_with,
         "engine": engine,

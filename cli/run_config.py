@@ -12,7 +12,7 @@ What follows from other keys or from the run's folder (paths, seeds, names) is f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from actors.cast import BufferSettings
 from actors.evaluator import EvaluatorConfig
@@ -101,6 +101,8 @@ class RunConfig:
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
     pace: Pace = field(default_factory=Pace)
     restarts: RestartPolicy = field(default_factory=RestartPolicy)
+    sinks: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
+    """Where charts go, beside the run's own files; wandb is an extra."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot fit together."""

@@ -25,6 +25,11 @@ HELP = "train a model by asynchronous reinforcement learning"
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "cpu_reasoning.toml"
 RUNNING = "run.pid"
 STARTS = "starts"
+SINKS = {
+    "tensorboard": "actors.sinks.tensorboard_sink:TensorBoard",
+    "wandb": "actors.sinks.wandb_sink:WeightsAndBiases",
+}
+"""Where charts go, by the names that a config gives them."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +87,7 @@ def run(folder: Path) -> int:
         **REAL,
         **engines(config, REAL, SGLANG),
         "sink_metrics": "actors.sinks.metrics_file:MetricsFile",
-        "sink_tensorboard": "actors.sinks.tensorboard_sink:TensorBoard",
+        **{f"sink_{name}": SINKS[name] for name in config.get("sinks", ("tensorboard",))},
         "sink_samples": "actors.sinks.samples_file:SamplesFile",
         "sink_progress": "cli.progress:Progress",
     }

@@ -26,6 +26,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "tokenizers": ("policies/*",),
     "safetensors": ("policies/*",),
     "tensorboard": ("actors/sinks/tensorboard_sink.py",),
+    "wandb": ("actors/sinks/wandb_sink.py",),
     "msgpack": ("actors/eventlog.py",),
     "lmdb": ("buffers/*",),
     "math_verify": ("rewards/math_equal.py",),
