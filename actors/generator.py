@@ -374,7 +374,7 @@ class Generator:
         raise RuntimeError(f"{context.name}: the engine failed: {event.reason}")
 
     def _on_report(self, event: EngineReport, context: Context) -> None:
-        for name in ("busy_s", "steps", "decoded_tokens", "prefill_tokens", "mean_batch", "cached_tokens"):
+        for name in event.__struct_fields__:
             self._numbers.add(context, name, getattr(event, name))
 
     # ---- heartbeat and end ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from actors.cast import RunSettings, buffer_config
+from actors.health import Health
 from actors.sinks.metrics_file import Row, read_metrics
 from buffers.buffer import Buffer
 from buffers.lmdb_store import open_store
@@ -29,6 +30,7 @@ def summarize(run_dir: Path, config: dict[str, Any], outcome: str) -> dict[str, 
         **segments(rows),
         "staleness": staleness(rows, settings.schedule.eta),
         "idle_share": idle_shares(rows, settings),
+        "alarms": alarms(rows),
         "ledger": ledger(config, settings),
         "tokens_generated": int(sum(row.value for row in rows if row.name == "decoded_tokens")),
         "tokens_trained": int(sum(row.value for row in rows if row.name == "trained_tokens")),
@@ -102,6 +104,14 @@ def idle_shares(rows: list[Row], settings: RunSettings) -> dict[str, float]:
     roster = settings.roster
     names = (roster.learner, *roster.generators, *roster.rewarders)
     return {name: round(1.0 - busy[name] / (end - begin), 4) for name in names}
+
+
+def alarms(rows: list[Row]) -> dict[str, int]:
+    """How often which alarm of training health rang (`actors/health.py`)."""
+    health = Health()
+    for row in rows:
+        health.take(row.name, row.value)
+    return health.alarms
 
 
 def ledger(config: dict[str, Any], settings: RunSettings) -> dict[str, int]:

@@ -1,0 +1,65 @@
+"""Training health: which of a learner's numbers are alarming, and what to do about it.
+
+An alarm is about the mean over the last `WINDOW` updates, so that one odd batch rings nothing; it rings once when the
+mean passes its limit, and again only after it has come back. A gradient that is not finite rings at once: the update
+was skipped, and `trainer.update.most_skipped` of them in a row roll the weights back to the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+WINDOW = 10
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When a number is alarming."""
+
+    most: float
+    advice: str
+    least: float = -math.inf
+    window: int = WINDOW
+
+
+LIMITS = {
+    "truncated_share": Limit(0.05, "tokens are too old or the engines disagree: lower schedule.eta"),
+    "masked_share": Limit(0.10, "tokens are older than trainer.packing.max_token_lag: lower schedule.eta"),
+    "mismatch": Limit(0.05, "engine and trainer disagree about the same weights: check dtype and temperature"),
+    "penalty": Limit(1.0, "the policy runs away from its reference: lower trainer.update.rate"),
+    "entropy": Limit(math.inf, "the policy has become deterministic: lower trainer.update.rate", least=0.005),
+    "all_right_share": Limit(0.9, "hardly a group has signal: harder prompts are needed"),
+    "all_wrong_share": Limit(0.9, "hardly a group has signal: easier prompts are needed"),
+    "skipped": Limit(0.0, "a gradient was not finite and its update was skipped: lower trainer.update.rate", window=1),
+}
+"""By name of the learner's number. `penalty` is in units of the loss, rewards being of the order of 1."""
+
+
+class Health:
+    """Listens to a learner's numbers."""
+
+    def __init__(self) -> None:
+        self._recent: dict[str, deque[float]] = {name: deque(maxlen=limit.window) for name, limit in LIMITS.items()}
+        self._ringing: set[str] = set()
+        self.alarms: dict[str, int] = {}
+        """How often each alarm rang."""
+
+    def take(self, name: str, value: float) -> str | None:
+        """The alarm that this number sets off, as a sentence; None as long as all is well or it rings already."""
+        limit = LIMITS.get(name)
+        if limit is None:
+            return None
+        recent = self._recent[name]
+        recent.append(value)
+        mean = sum(recent) / len(recent)
+        if len(recent) < limit.window or limit.least <= mean <= limit.most:
+            self._ringing.discard(name)
+            return None
+        if name in self._ringing:
+            return None
+        self._ringing.add(name)
+        self.alarms[name] = self.alarms.get(name, 0) + 1
+        bound = f"below {limit.least:g}" if mean < limit.least else f"above {limit.most:g}"
+        return f"alarm: {name} = {mean:.3g} is {bound}; {limit.advice}"
