@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging as transformers_logging
 
@@ -20,6 +21,9 @@ from buffers.errors import UsageError
 from policies.tokens import VOCABULARY, Codec, load_tokenizer
 
 Tensor = torch.Tensor
+WIDE_VOCABULARY = 4096
+"""From this many words on, logits are made and given up again for `PIECE_TOKENS` tokens at a time."""
+PIECE_TOKENS = 1024
 transformers_logging.disable_progress_bar()
 
 
@@ -90,16 +94,39 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, Codec]:
     return load_model(folder), load_tokenizer(folder)
 
 
-def logps_of_tokens(model: nn.Module, ids_BT: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def logps_of_tokens(
+    model: nn.Module, ids_BT: Tensor, temperature: float, precision: str = "float32"
+) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the tokens that stand in right-padded rows, and the entropies of their distributions.
 
     `ids_BT` int64 [B, T]; column t of both results [B, T] (float32) is of token t given the ones before it, at
-    `temperature`; column 0 is 0. Padding on the right needs no mask: attention is causal.
+    `temperature`; column 0 is 0. Padding on the right needs no mask: attention is causal. `precision` "bfloat16" does
+    the products of matrices in it; weights, gradients and the softmax stay float32. With a wide vocabulary the full
+    [B T, V] logits never exist: each piece's are computed once more for its gradient.
     """
-    logits = model(input_ids=ids_BT[:, :-1], use_cache=False).logits.float() / temperature
-    logp_BTV = torch.log_softmax(logits, dim=-1)
-    logp_BT = logp_BTV.gather(-1, ids_BT[:, 1:, None]).squeeze(-1)
-    with torch.no_grad():
-        entropy_BT = -(logp_BTV.exp() * logp_BTV).sum(-1)
+    parts = cast(Any, model)
+    with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        if parts.config.vocab_size < WIDE_VOCABULARY:
+            logits = parts(input_ids=ids_BT[:, :-1], use_cache=False).logits
+            logp_BT, entropy_BT = _chosen(logits, ids_BT[:, 1:], temperature)
+        else:
+            hidden_NH = parts.model(input_ids=ids_BT[:, :-1], use_cache=False).last_hidden_state.flatten(0, 1)
+            ids_N = ids_BT[:, 1:].flatten()
+
+            def piece(some_PH: Tensor, some_P: Tensor) -> tuple[Tensor, Tensor]:
+                return _chosen(parts.lm_head(some_PH), some_P, temperature)
+
+            cuts = [slice(start, start + PIECE_TOKENS) for start in range(0, len(ids_N), PIECE_TOKENS)]
+            found = [checkpoint(piece, hidden_NH[cut], ids_N[cut], use_reentrant=False) for cut in cuts]
+            shape = (len(ids_BT), -1)
+            logp_BT, entropy_BT = (torch.cat(list(column)).view(shape) for column in zip(*found, strict=True))
     pad = (1, 0)
     return nn.functional.pad(logp_BT, pad), nn.functional.pad(entropy_BT, pad)
+
+
+def _chosen(logits: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of `ids` [...] under `logits` [..., V], and entropies without gradient, both float32."""
+    logp_V = torch.log_softmax(logits.float() / temperature, dim=-1)
+    with torch.no_grad():
+        entropy = -(logp_V.exp() * logp_V).sum(-1)
+    return logp_V.gather(-1, ids[..., None]).squeeze(-1), entropy

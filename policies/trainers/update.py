@@ -17,6 +17,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,8 @@ class Config:
     """Of the recorded behaviour log-probabilities."""
     micro_tokens: int = 16384
     """Padded tokens per micro-batch."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the products of matrices; weights, moments, gradients and log-probabilities are float32 either way."""
     most_skipped: int = 3
     """So many gradients in a row may fail to be finite."""
 
@@ -199,17 +202,20 @@ class Update:
             divisor=max(1.0, count),
         )
 
+    def _logps(self, model: nn.Module, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+        return logps_of_tokens(model, ids_BT, self.config.temperature, self.config.precision)
+
     def _accumulate(self, arrays: _Arrays, rows: Tensor) -> dict[str, float]:
         """Add one micro-batch's gradient; its sums."""
         width = int(arrays.lengths_B[rows.numpy()].max())
         rows = rows.to(self.device)
         ids_BT = arrays.ids_BT[rows, :width]
-        logp_BT, entropy_BT = logps_of_tokens(self.model, ids_BT, self.config.temperature)
+        logp_BT, entropy_BT = self._logps(self.model, ids_BT)
         if self.counters.since_reference == 0:
             reference_BT = logp_BT.detach()
         else:
             with torch.no_grad():
-                reference_BT, _ = logps_of_tokens(self.reference, ids_BT, self.config.temperature)
+                reference_BT, _ = self._logps(self.reference, ids_BT)
         mask_BT, behaviour_BT = arrays.mask_BT[rows, :width], arrays.behaviour_BT[rows, :width]
         tokens = Tokens(logp_BT, reference_BT, behaviour_BT, mask_BT, arrays.advantage_B[rows], arrays.weight_B[rows])
         loss = self.objective.loss(tokens)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from buffers.errors import UsageError
+from policies import models
 from policies.batch import Batch
 from policies.models import TinyConfig, logps_of_tokens, tiny_model
 from policies.objectives import grpo, mirror_descent
@@ -202,3 +203,29 @@ def test_a_config_whose_penalty_has_no_gradient_is_refused():
 def test_greedy_samples_are_refused():
     with pytest.raises(UsageError, match="temperature 0"):
         update(temperature=0.0)
+
+
+def test_a_wide_vocabulary_is_worked_through_in_pieces_with_the_same_numbers_and_gradient(monkeypatch):
+    def measured():
+        model = tiny_model(SMALL, 1)
+        ids = torch.from_numpy(batch(5).ids_BT.astype(np.int64))
+        logp, entropy = logps_of_tokens(model, ids, 0.7)
+        (logp * torch.linspace(-1, 1, logp.numel()).view(logp.shape)).sum().backward()
+        assert not entropy.requires_grad
+        return [logp.detach(), entropy, *(weight.grad for weight in model.parameters())]
+
+    plain = measured()
+    monkeypatch.setattr(models, "WIDE_VOCABULARY", 1)
+    monkeypatch.setattr(models, "PIECE_TOKENS", 17)
+    for one, other in zip(plain, measured(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_bfloat16_is_near_float32_and_keeps_float32_weights():
+    exact, rough = update(), update(precision="bfloat16")
+    first, second = exact.apply(batch(1)), rough.apply(batch(1))
+    assert first.metrics["loss"] != second.metrics["loss"]
+    assert first.metrics["loss"] == pytest.approx(second.metrics["loss"], abs=0.02)
+    assert first.metrics["entropy"] == pytest.approx(second.metrics["entropy"], rel=0.01)
+    assert {weight.dtype for weight in rough.weights} == {torch.float32}
+    assert 0 < float((weights(exact) - weights(rough)).abs().mean()) < exact.config.rate
