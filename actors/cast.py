@@ -28,6 +28,7 @@ from actors.schedules.schedule import Schedule, ScheduleConfig
 from actors.supervisor import Supervisor
 from buffers.buffer import Buffer
 from buffers.config import BufferConfig
+from buffers.prompts import PromptConfig
 from policies.engine import Sampling
 
 Emit = Callable[[Message], None]
@@ -48,6 +49,8 @@ class BufferSettings(msgspec.Struct, frozen=True):
     """Tokens that may be held or reserved; 0: no limit."""
     priority: str = "spread_freshness"
     """A file of `buffers/priorities`, or `module:name`."""
+    prompts: PromptConfig = PromptConfig()
+    """Which prompt a fresh group gets: by success, and by a curriculum of difficulties."""
 
 
 class RunSettings(msgspec.Struct, frozen=True):
@@ -93,6 +96,7 @@ def buffer_config(settings: RunSettings) -> BufferConfig:
         no_signal="evict" if buffer.no_signal == "evict" else "train",
         capacity_tokens=buffer.capacity_tokens or None,
         priority=buffer.priority,
+        prompts=buffer.prompts,
         seed=settings.seed,
     )
 

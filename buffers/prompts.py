@@ -33,8 +33,8 @@ class Lesson:
     """From `version` on draw only prompts with low <= difficulty <= high."""
 
     version: int
-    low: float = float("-inf")
-    high: float = float("inf")
+    low: float = -1e9
+    high: float = 1e9
 
 
 @dataclass(frozen=True, slots=True)

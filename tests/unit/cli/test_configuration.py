@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 
+from actors.cast import RunSettings, buffer_config
 from buffers.errors import ContractError, UsageError
-from cli.configuration import dump, load
+from buffers.prompts import Lesson, PromptConfig
+from cli.configuration import dump, load, load_text
+from cli.run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -179,3 +182,13 @@ def test_a_config_that_toml_cannot_hold_is_not_dumped():
     assert dump(Nullable(7)) == "limit = 7\n"
     with pytest.raises(ContractError):
         dump(Nullable(None))
+
+
+def test_a_run_can_choose_how_prompts_are_drawn_and_the_choice_reaches_the_buffer(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('[buffer.prompts]\norder = "uniform"\n[[buffer.prompts.curriculum]]\nversion = 3\nhigh = 7\n')
+    config = load(RunConfig, path)
+    assert load_text(dump(config), RunConfig) == config
+    shared = RunSettings(schedule=config.schedule, buffer=config.buffer)
+    settings = msgspec.json.decode(msgspec.json.encode(shared), type=RunSettings)
+    assert buffer_config(settings).prompts == PromptConfig(order="uniform", curriculum=(Lesson(3, high=7.0),))
