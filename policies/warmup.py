@@ -134,7 +134,7 @@ def forced_accuracy(model: nn.Module, lesson: Lesson, codec: Codec, exam: Exam) 
     )
 
 
-class _Pupil:
+class Pupil:
     """A model, its two optimizers, and the exponential average of its weights."""
 
     def __init__(self, model: nn.Module, rates: tuple[float, float], decay: float) -> None:
@@ -186,7 +186,7 @@ def warm_up(
 ) -> tuple[nn.Module, Report]:
     """Run both phases on a fresh tiny model; `say` gets a line per exam."""
     rng = np.random.Generator(np.random.PCG64([config.seed, 71]))
-    pupil = _Pupil(tiny_model(TinyConfig(), config.seed), (config.muon_rate, config.adam_rate), config.decay)
+    pupil = Pupil(tiny_model(TinyConfig(), config.seed), (config.muon_rate, config.adam_rate), config.decay)
 
     def easy_first() -> tuple[Sequence[float], int]:
         grown = min(1.0, pupil.count / config.growth_steps)
@@ -217,7 +217,7 @@ def warm_up(
 
 def _anneal(model: nn.Module, source: Iterator[tuple[Tensor, Tensor]], config: Config) -> nn.Module:
     """Go on from `model` with small rates that fall to a tenth."""
-    pupil = _Pupil(model, (config.muon_rate_b, config.adam_rate_b), config.decay)
+    pupil = Pupil(model, (config.muon_rate_b, config.adam_rate_b), config.decay)
     for step in range(config.steps_b):
         pupil.learn(*next(source), 1.0 - 0.9 * step / config.steps_b)
     return model
