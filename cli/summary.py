@@ -31,6 +31,8 @@ def summarize(run_dir: Path, config: dict[str, Any], outcome: str) -> dict[str, 
         "staleness": staleness(rows, settings.schedule.eta),
         "idle_share": idle_shares(rows, settings),
         "alarms": alarms(rows),
+        "engine_mismatch": mismatch(rows),
+        "weight_update_s": installs(rows, settings),
         "ledger": ledger(config, settings),
         "tokens_generated": int(sum(row.value for row in rows if row.name == "decoded_tokens")),
         "tokens_trained": int(sum(row.value for row in rows if row.name == "trained_tokens")),
@@ -84,6 +86,33 @@ def staleness(rows: list[Row], bound: int) -> dict[str, float]:
         "token_lag_mean": weighted(rows, "lag_mean"),
         "token_lag_max": largest(row.value for row in rows if row.name == "lag_max"),
     }
+
+
+def mismatch(rows: list[Row]) -> dict[str, Any]:
+    """How far the engines' log-probabilities are from the trainer's, over tokens drawn by the reference's own weights.
+
+    `mean` and `histogram` (share of tokens that differ by more than each edge) weigh every token alike; `max` is the
+    largest mean of an update.
+    """
+    fresh = [row.value for row in rows if row.name == "fresh_tokens"]
+
+    def mean(name: str) -> float:
+        values = [row.value for row in rows if row.name == name]
+        return sum(v * w for v, w in zip(values, fresh, strict=False)) / max(1.0, sum(fresh))
+
+    edges = dict.fromkeys(row.name for row in rows if row.name.startswith("mismatch_over_"))
+    return {
+        "mean": mean("mismatch"),
+        "max": largest(row.value for row in rows if row.name == "mismatch"),
+        "tokens": sum(fresh),
+        "histogram": {name.removeprefix("mismatch_"): mean(name) for name in edges},
+    }
+
+
+def installs(rows: list[Row], settings: RunSettings) -> dict[str, float]:
+    """How long generators stood still for new weights, in seconds for each install."""
+    stalls = [row.value for row in rows if row.name == "install_stall_s" and row.actor in settings.roster.generators]
+    return {"mean": sum(stalls) / max(1, len(stalls)), "max": largest(stalls), "count": float(len(stalls))}
 
 
 def largest(values: Iterable[float]) -> float:

@@ -33,6 +33,15 @@ from policies.objectives.objective import Objective, Tokens
 Tensor = torch.Tensor
 
 
+MISMATCH_EDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""Of the histogram of engine mismatch: the shares of fresh tokens whose log-probabilities differ by more."""
+
+
+def over(edge: float) -> str:
+    """Name of the number that says which share of fresh tokens lies over an edge."""
+    return f"mismatch_over_{edge:.0e}"
+
+
 class TrainingDiverged(BraidError):
     """Gradients were not finite too many updates in a row."""
 
@@ -229,6 +238,8 @@ class Update:
             "mismatch": (off_BT * arrays.fresh_BT[rows, :width]).sum(),
             "off_policy": (off_BT * mask_BT).sum(),
         }
+        fresh_BT = arrays.fresh_BT[rows, :width]
+        sums |= {over(edge): ((off_BT > edge) * fresh_BT).sum() for edge in MISMATCH_EDGES}
         return {**{name: float(value) for name, value in sums.items()}, **bucket_counts("ratio", ratios, RATIOS)}
 
 
@@ -267,6 +278,8 @@ def _metrics(batch: Batch, arrays: _Arrays, sums: dict[str, float], norm: float,
         "truncated_share": sums["truncated"] / tokens,
         "penalty": sums["penalty"] / arrays.divisor,
         "mismatch": sums["mismatch"] / fresh,
+        "fresh_tokens": float(arrays.fresh_BT.sum()),
+        **{over(edge): sums[over(edge)] / fresh for edge in MISMATCH_EDGES},
         "off_policy": sums["off_policy"] / tokens,
         "masked_share": batch.masked_share,
         "mean_lag": float(lag_BT.sum()) / tokens,

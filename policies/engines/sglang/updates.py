@@ -146,7 +146,11 @@ class Handed:
 
     async def close(self) -> None:
         """End the sender."""
+        sender = self._sender
         self._kill()
+        if sender is not None:
+            await sender.wait()
+            sender._transport.close()  # type: ignore[attr-defined]
 
     async def _join(self, client: Client) -> None:
         """Make a group of the sender (rank 0) and the server's ranks."""

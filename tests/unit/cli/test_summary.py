@@ -41,3 +41,22 @@ def test_staleness_stands_beside_its_bound():
     rows = [Row(1, "learner", "age_mean", 1.0), Row(1, "learner", "age_max", 2.0), Row(2, "learner", "age_mean", 0.0)]
     found = summary.staleness(rows, 2)
     assert (found["mean"], found["max"], found["bound"]) == (0.5, 2.0, 2.0)
+
+
+def test_mismatch_weighs_every_fresh_token_alike():
+    rows = [
+        Row(t, "learner", name, value)
+        for t, values in ((1, (0.1, 30.0, 0.5)), (2, (0.3, 10.0, 0.9)))
+        for name, value in zip(("mismatch", "fresh_tokens", "mismatch_over_1e-02"), values, strict=True)
+    ]
+    found = summary.mismatch(rows)
+    assert (round(found["mean"], 9), found["max"], found["tokens"]) == (0.15, 0.3, 40.0)
+    assert {name: round(share, 9) for name, share in found["histogram"].items()} == {"over_1e-02": 0.6}
+    assert summary.mismatch([]) == {"mean": 0.0, "max": 0.0, "tokens": 0.0, "histogram": {}}
+
+
+def test_weight_updates_are_those_of_generators():
+    rows = [Row(1, "generator-0", "install_stall_s", 0.2), Row(2, "generator-0", "install_stall_s", 0.4)]
+    rows += [Row(3, "evaluator", "install_stall_s", 9.0)]
+    found = summary.installs(rows, RunSettings())
+    assert (round(found["mean"], 9), found["max"], found["count"]) == (0.3, 0.4, 2.0)

@@ -101,6 +101,9 @@ def test_fresh_tokens_of_the_same_engine_show_no_mismatch_and_shifted_ones_do():
     assert update().apply(fresh).metrics["mismatch"] < 1e-6
     shifted = dataclasses.replace(fresh, behaviour_BT=fresh.behaviour_BT - 0.25 * fresh.mask_BT)
     assert update().apply(shifted).metrics["mismatch"] == pytest.approx(0.25, abs=1e-4)
+    metrics = update().apply(shifted).metrics
+    assert (metrics["mismatch_over_1e-01"], metrics["fresh_tokens"]) == (1.0, shifted.mask_BT.sum())
+    assert update().apply(fresh).metrics["mismatch_over_1e-06"] < 0.5
     old = dataclasses.replace(shifted, versions_BT=shifted.versions_BT - 1)
     metrics = update().apply(old).metrics
     assert (metrics["mismatch"], metrics["mean_lag"]) == (0.0, 1.0)
