@@ -144,7 +144,7 @@ def server_of(config: SGLangConfig) -> Server:
 def arguments(config: SGLangConfig, port: int) -> list[str]:
     """The server's command line."""
     words = ["--model-path", config.model, "--host", LOCAL, "--port", str(port), "--weight-version", "0"]
-    words += ["--dtype", config.dtype, "--max-running-requests", str(config.slots)]
+    words += ["--dtype", config.dtype, "--max-running-requests", str(config.slots), "--log-level-http", "warning"]
     if config.kv_tokens:
         words += ["--max-total-tokens", str(config.kv_tokens)]
     if config.device == "cpu":
