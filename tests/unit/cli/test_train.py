@@ -1,0 +1,25 @@
+from actors.cast import cast_of
+from actors.ports import REAL, SGLANG
+from cli.train import engines
+
+SINKLESS = {"roster": {"generators": ["generator-0"], "evaluator": "evaluator"}}
+
+
+def engine_of(settings, name):
+    """What stands behind an actor's engine in a run with these settings."""
+    config = {**SINKLESS, **settings}
+    specs = cast_of(config, {**REAL, **engines(config, REAL, SGLANG)})
+    return next(spec.ports["engine"] for spec in specs if spec.name == name)
+
+
+def test_the_generators_engine_is_chosen_and_the_evaluators_apart_from_it():
+    settings = {"generates_with": "sglang", "sglang": {"evaluator": "torch"}}
+    assert engine_of(settings, "generator-0") == "actors.ports:sglang_engine"
+    assert engine_of(settings, "evaluator") == "actors.ports:torch_engine"
+    both = {"generates_with": "sglang", "sglang": {"evaluator": "sglang"}}
+    assert engine_of(both, "evaluator") == "actors.ports:sglang_engine"
+
+
+def test_runs_of_before_and_runs_without_sglang_have_torch_engines():
+    assert engine_of({}, "generator-0") == "actors.ports:torch_engine"
+    assert engine_of({"generates_with": "torch"}, "evaluator") == "actors.ports:torch_engine"
