@@ -207,6 +207,7 @@ def run_settings(config: RunConfig, folder: Path, codec: Codec) -> dict[str, Any
         "sinks": config.sinks,
         "model": model,
         "generates_with": config.generates_with,
+        "cluster": config.cluster,
         "engine": engine,
         "sglang": sglang,
         "own": {name: {"sglang": {"log": str(logs / f"sglang-{name}.log")}} for name in names},

@@ -5,6 +5,7 @@
     [schedule]  actors/schedules         batch, staleness, segments, publication
     [engine]    policies/engines/torch_engine.py, [sglang] policies/engines/sglang/config.py; `generates_with` chooses
     [sampling]  [rewards]  [trainer]  [buffer]  [evaluator]  [pace]
+    [cluster]   actors/live/placement.py    what the roles need of a cluster
 
 What follows from other keys or from the run's folder (paths, seeds, names) is filled in by `cli/prepare.py`.
 """
@@ -17,6 +18,7 @@ from typing import Any, Literal
 from actors.cast import BufferSettings
 from actors.evaluator import EvaluatorConfig
 from actors.kernel.supervision import RestartPolicy
+from actors.live.placement import ClusterConfig
 from actors.roster import Pace
 from actors.schedules.schedule import ScheduleConfig
 from buffers.errors import UsageError
@@ -103,6 +105,7 @@ class RunConfig:
     restarts: RestartPolicy = field(default_factory=RestartPolicy)
     sinks: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     """Where charts go, beside the run's own files; wandb is an extra."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
         """Refuse what cannot fit together."""

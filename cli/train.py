@@ -4,6 +4,7 @@ braid train                            the CPU example
 braid train my.toml --set schedule.eta=2 --seed 7 --run-dir runs/mine
 braid train --resume runs/mine         exactly where it stopped
 braid train my.toml --check            validates, runs nothing
+braid train my.toml --cluster ray --address HEAD:6379      placed on the nodes of a cluster
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ NAME = "train"
 HELP = "train a model by asynchronous reinforcement learning"
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "cpu_reasoning.toml"
-RUNNING = "run.pid"
 STARTS = "starts"
 SINKS = {
     "tensorboard": "actors.sinks.tensorboard_sink:TensorBoard",
@@ -39,15 +39,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of everything")
     parser.add_argument("--run-dir", help="folder of the run (default: runs/NAME-TIME)")
     parser.add_argument("--resume", metavar="DIR", help="go on with a run")
+    parser.add_argument("--cluster", choices=["ray"], help="place the run's processes on the nodes of a cluster")
+    parser.add_argument("--address", default="", metavar="HOST:PORT", help="the cluster to join (default: a local one)")
+    parser.add_argument(
+        "--keys", default="", metavar="FILE", help="keys for TCP, from braid keys (default: fresh ones)"
+    )
     parser.add_argument("--check", action="store_true", help="validate the config and leave")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run; the exit status."""
+    if args.address and not args.cluster:
+        raise UsageError(f"--address {args.address} names a cluster; add --cluster ray")
     if args.resume:
         if args.config or args.settings or args.seed is not None or args.run_dir:
             raise UsageError("--resume takes the config of the run; leave out config, --set, --seed and --run-dir")
-        return run(Path(args.resume))
+        return run(Path(args.resume), args)
     config = args.config or str(EXAMPLE)
     settings = list(args.settings) + ([f"seed={args.seed}"] if args.seed is not None else [])
     if args.check:
@@ -60,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty; name another --run-dir, or go on with --resume {folder}")
     status = prepare(config, settings, str(folder))
-    return status or run(folder)
+    return status or run(folder, args)
 
 
 def prepare(config: str, settings: list[str], run_dir: str) -> int:
@@ -74,14 +81,19 @@ def prepare(config: str, settings: list[str], run_dir: str) -> int:
         return 130
 
 
-def run(folder: Path) -> int:
+def run(folder: Path, args: argparse.Namespace) -> int:
     """Start the cast in a prepared folder and stay until the run has ended; the exit status."""
     from actors.live.cluster import Cluster
-    from actors.live.launch import LaunchConfig
+    from actors.live.keys import read_keys
+    from actors.live.launch import LaunchConfig, own
     from actors.ports import REAL, SGLANG
     from cli.summary import NAME as SUMMARY
     from cli.summary import summarize
 
+    if not (folder / "run.json").is_file():
+        raise UsageError(f"{folder} holds no prepared run (no run.json); start one with braid train --run-dir {folder}")
+    free = own(folder)
+    keys = read_keys(Path(args.keys)) if args.keys else None
     config = read_settings(folder)
     ports = {
         **REAL,
@@ -93,7 +105,10 @@ def run(folder: Path) -> int:
     }
     print(f"run folder: {folder}", flush=True)
     begun = time.monotonic()
-    with Cluster(config, ports, LaunchConfig(folder=str(folder), seed=int(config["seed"]))) as cluster:
+    places = places_on_ray(config, args.address, folder) if args.cluster else None
+    launch = LaunchConfig(folder=str(folder), seed=int(config["seed"]), keys=keys)
+    free.close()  # from here on the launcher owns the folder
+    with Cluster(config, ports, launch, places) as cluster:
         stop_on_signals(cluster)
         cluster.run()
         outcome = cluster.outcome
@@ -116,12 +131,26 @@ def engines(config: dict[str, Any], torch: dict[str, str], sglang: dict[str, str
     return {**sglang, f"engine@{config['roster']['evaluator']}": evaluator["engine"]}
 
 
+def places_on_ray(config: dict[str, Any], address: str, folder: Path) -> Any:
+    """Places of a run on a Ray cluster."""
+    try:
+        from actors.live.ray_placement import RayConfig, RayPlaces
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--cluster ray needs {error.name}; install it with pip install 'braid-rl[cluster]'") from None
+    import msgspec
+
+    from actors.cast import RunSettings
+    from actors.live.placement import ClusterConfig, groups_of
+
+    settings = msgspec.convert(config, RunSettings)
+    cluster = msgspec.convert(config.get("cluster", {}), ClusterConfig)
+    chosen = RayConfig(settings.restarts.budget, cluster.patience_s, cluster.modules)
+    return RayPlaces(groups_of(settings.roster, cluster), address, str(folder.resolve()), chosen)
+
+
 def read_settings(folder: Path) -> dict[str, Any]:
     """The settings of a prepared run, with the number of its earlier starts."""
-    path = folder / "run.json"
-    if not path.is_file():
-        raise UsageError(f"{folder} holds no prepared run (no run.json); start one with braid train --run-dir {folder}")
-    config: dict[str, Any] = json.loads(path.read_bytes())
+    config: dict[str, Any] = json.loads((folder / "run.json").read_bytes())
     counter = folder / STARTS
     starts = int(counter.read_text()) if counter.exists() else 0
     counter.write_text(str(starts + 1))

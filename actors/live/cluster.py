@@ -1,6 +1,6 @@
-"""A whole cluster as processes of this machine: the cast with its supervisor, built from a run's settings.
+"""A whole cluster as processes of this machine or of many: the cast with its supervisor, built from a run's settings.
 
-The supervisor and the recorder live in the launcher's own process, every other actor in one of its own.
+The supervisor and the recorder live in the launcher's own process, every other actor in one of its own, somewhere.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import msgspec
 
 from actors.cast import cast_of, supervisor_of
 from actors.live.launch import LaunchConfig, Launcher
+from actors.live.places import Places
 from actors.messages import KINDS, StopRun
 from actors.supervisor import Supervisor
 
@@ -20,13 +21,15 @@ HERE = "launcher"
 class Cluster:
     """One start of a run. A context manager: at its end nothing is left running."""
 
-    def __init__(self, config: dict[str, Any], ports: dict[str, str], launch: LaunchConfig) -> None:
+    def __init__(
+        self, config: dict[str, Any], ports: dict[str, str], launch: LaunchConfig, places: Places | None = None
+    ) -> None:
         specs = cast_of(config, ports)
         recorder = config["roster"].get("recorder", "")
         specs = tuple(msgspec.structs.replace(spec, process=HERE) if spec.name == recorder else spec for spec in specs)
         boss = supervisor_of(config, specs)
         self._supervisor = boss.name
-        self.launcher = Launcher(msgspec.structs.replace(launch, process=HERE, supervisor=boss.name), KINDS)
+        self.launcher = Launcher(msgspec.structs.replace(launch, process=HERE, supervisor=boss.name), KINDS, places)
         self.launcher.start([msgspec.structs.replace(boss, process=HERE)])
         self.outcome = ""
         """Why the run ended, once it has."""

@@ -18,7 +18,7 @@ ROOMS = ("actors", "buffers", "cli", "policies", "rewards", "sim")
 DOORS: dict[str, tuple[str, ...]] = {
     "zmq": ("actors/live/*",),
     "asyncio": ("actors/live/*", "policies/engines/*", "policies/trainers/*"),
-    "ray": (),
+    "ray": ("actors/live/ray_placement.py",),
     "sglang": ("policies/engines/sglang/serve.py",),
     "aiohttp": ("policies/engines/sglang/client.py",),
     "torch": ("policies/*",),
@@ -106,6 +106,7 @@ def test_every_import_of_the_house_keeps_the_contract():
         ("actors/kernel/codec.py", "from buffers.segment import Segment"),
         ("actors/kernel/codec.py", "from actors import messages"),
         ("actors/live/placement.py", "import ray"),
+        ("cli/train.py", "import ray"),
         ("actors/recorder.py", "from tensorboard.compat import proto"),
         ("buffers/admission.py", "import threading"),
         ("policies/batching.py", "import torch, time"),

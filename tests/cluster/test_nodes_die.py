@@ -1,0 +1,133 @@
+"""A cluster of three nodes on one machine, whose nodes die with what sits on them; runs go on and lose nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+
+from ray.cluster_utils import Cluster as Nodes  # noqa: E402
+
+from actors.cast import settings_of  # noqa: E402
+from actors.kernel.context import ActorSpec  # noqa: E402
+from actors.live.cluster import Cluster  # noqa: E402
+from actors.live.launch import LaunchConfig  # noqa: E402
+from actors.live.placement import ClusterConfig, Needs, groups_of  # noqa: E402
+from actors.live.ray_placement import RayConfig, RayPlaces  # noqa: E402
+from buffers.errors import UsageError  # noqa: E402
+from tests.end_to_end import test_live_cast_survives_kills as cast  # noqa: E402
+
+VERSIONS = 20
+SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+"""A dead node is noticed after 1.5 s."""
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A head, where whoever is not to die sits, and two workers."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    made = Nodes(initialize_head=True, head_node_args={"num_cpus": 8, "resources": {"head": 9}, "_system_config": SOON})
+    workers = [add_worker(made) for _ in range(2)]
+    made.wait_for_nodes()
+    yield made, workers
+    ray.shutdown()
+    made.shutdown()
+
+
+def add_worker(made):
+    return made.add_node(num_cpus=4, resources={"worker": 9})
+
+
+def places(nodes, folder, settings, mortal):
+    """Seats for a run: the mortal roles on workers, all others at the head."""
+    at = {role: Needs(0.1, resources={"worker" if role in mortal else "head": 0.1}) for role in ROLES}
+    roster = settings_of(ActorSpec("", "", settings)).roster
+    return RayPlaces(groups_of(roster, ClusterConfig(**at)), nodes.address, str(folder), RayConfig(restarts=20))
+
+
+ROLES = ("learner", "generator", "replay", "controller", "rewarder")
+
+
+class Run(cast.Run):
+    """A run whose processes sit on the nodes."""
+
+    def __init__(self, folder, config, seats):
+        self.folder = folder
+        self.config = config
+        self.seats = seats
+        self.cluster = Cluster(config, cast.PORTS, LaunchConfig(folder=str(folder), seed=3, flush_s=0.0), seats)
+
+    def until(self, condition, seconds=60.0):
+        end = time.monotonic() + seconds
+        while not condition() and time.monotonic() < end:
+            if self.cluster.run(0.05):
+                break
+        return condition()
+
+    def close(self):
+        self.cluster.close()
+        assert cast.children_of_this_process() - self.before == set()
+
+    before = frozenset()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("role", "victim"), [("generator", "g1"), ("replay", "replay"), ("learner", "learner")])
+def test_a_node_dies_with_its_actors_and_the_run_goes_on(nodes, tmp_path, role, victim):
+    made, workers = nodes
+    config = cast.settings(tmp_path, VERSIONS)
+    seats = places(made, tmp_path, config, {role})
+    Run.before = cast.children_of_this_process()
+    run = Run(tmp_path, config, seats)
+    try:
+        assert run.until(lambda: len(run.decided("complete")) >= 6), "no progress"
+        where = ray.get(seats.seat(victim).place.remote(str(tmp_path)))
+        source = ray.get(seats.seat(victim).source.remote())
+        assert "py_modules" in source, "the node runs another copy of the house"
+        node = next(one for one in workers if one.node_id == where)
+        done = len(run.decided("complete"))
+        begun = time.monotonic()
+        made.remove_node(node, allow_graceful=False)
+        workers.remove(node)
+        assert run.until(lambda: ("spawn", (victim, 2)) in spawns(run)), "nobody was restarted"
+        assert not run.decided("stop"), "the run was over before the node had died"
+        assert run.until(lambda: lives_again(run, victim)), "it did not come back"
+        assert run.until(lambda: len(run.decided("complete")) > done), "no progress after the death"
+        print(f"\nnode of {victim} killed: back after {time.monotonic() - begun:.1f} s")
+        assert ray.get(seats.seat(victim).place.remote(str(tmp_path))) != where
+        assert run.until(lambda: run.cluster.outcome == "finished" and run.cluster.run(0))
+        secret = run.cluster.launcher._keys.secret.encode()
+    finally:
+        run.close()
+        workers.append(add_worker(made))
+    cast.assert_nothing_is_lost_or_trained_twice(tmp_path, config, VERSIONS)
+    cast.assert_versions_name_one_set_of_weights(tmp_path)
+    assert_told_to_nobody(secret, tmp_path, Path("/tmp/ray/session_latest/logs").resolve())
+
+
+def spawns(run):
+    return [(one.kind, tuple(one.fields)) for one in run.decided("spawn")]
+
+
+def lives_again(run, name):
+    return any(one.actor == name and one.incarnation > 1 for one in cast.decisions(run.folder))
+
+
+def assert_told_to_nobody(secret, *folders):
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(files) > 20
+    assert [path for path in files if secret in path.read_bytes()] == []
+
+
+def test_too_few_resources_and_a_second_driver_end_in_one_line(nodes, tmp_path):
+    made, _ = nodes
+    config = cast.settings(tmp_path, 1)
+    roster = settings_of(ActorSpec("", "", config)).roster
+    greedy = groups_of(roster, ClusterConfig(learner=Needs(gpus=8)))
+    with pytest.raises(UsageError, match=r"too few resources: learner needs CPU 0\.1, GPU 8 of one node"):
+        RayPlaces(greedy, made.address, str(tmp_path))
+    assert not ray.is_initialized()
