@@ -40,7 +40,14 @@ def torch_engine(config: Config, emit: Emit, clock: object) -> Engine:
     from policies.engines.torch_engine import TorchEngine, TorchEngineConfig
     from policies.weights import RingReader
 
-    return TorchEngine(msgspec.convert(config["engine"], TorchEngineConfig), emit, RingReader())
+    settings = msgspec.convert(config["engine"], TorchEngineConfig)
+    wire = getattr(clock, "wire", None)
+    if wire is None:
+        return TorchEngine(settings, emit, RingReader())
+    from actors.live.chunks import fetch_chunks
+
+    keys = wire[1]
+    return TorchEngine(settings, emit, RingReader(lambda address, version: fetch_chunks(address, version, keys)))
 
 
 def sglang_engine(config: Config, emit: Emit, clock: object) -> Engine:
@@ -56,7 +63,14 @@ def torch_trainer(config: Config, emit: Emit, clock: object) -> Trainer:
     from policies.trainers.torch_trainer import Config as TrainerConfig
     from policies.trainers.torch_trainer import TorchTrainer
 
-    return TorchTrainer(emit, msgspec.convert(config["trainer"], TrainerConfig))
+    settings = msgspec.convert(config["trainer"], TrainerConfig)
+    wire = getattr(clock, "wire", None)
+    if wire is None:
+        return TorchTrainer(emit, settings)
+    from actors.live.chunks import ChunkServer
+    from policies.weights import RingPublisher
+
+    return TorchTrainer(emit, settings, ChunkServer(RingPublisher(settings.ring), *wire))
 
 
 def scorer(config: Config, emit: Emit, clock: object) -> Reward:

@@ -2,6 +2,7 @@
 
     trainer --publish(version, tensors)--> shm:NAME --read_weights(version, source)--> engine
                                            file:DIR
+                                           tcp://HOST:PORT/NAME
 
 `shm:NAME` is a ring of the newest two versions in memory that the machine's processes share. Each slot has a sequence
 lock: the writer makes the number odd, writes, and makes it even again; a reader copies and looks whether the number
@@ -11,17 +12,21 @@ while the piece is in the processor's cache, which costs a fraction of the copy.
 
 `file:DIR` is a model folder on a disk, complete, with the version that its reader says it has.
 
-Leaves out transport between machines. A ring outlives its writer; a restarted writer starts it anew, empty.
+`tcp://HOST:PORT/NAME` is the ring `NAME` of another machine, or of this one, where it is read as such. Between machines
+the bytes are fetched by what the world gives (`fetch`), and arrive whole, with the right digest, or not at all.
+
+A ring outlives its writer; a restarted writer starts it anew, empty.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -58,6 +63,19 @@ class WeightsPublisher(Protocol):
 
     def close(self) -> None:
         """Take the address away."""
+
+
+class RingCopy(NamedTuple):
+    """A version's bytes, as they lay in a ring."""
+
+    version: int
+    table: bytes
+    """Names, types, shapes and offsets of the tensors, as JSON."""
+    data: Bytes
+
+
+Fetch = Callable[[str, int], RingCopy]
+"""Fetches (address `tcp://HOST:PORT`, version) from another machine."""
 
 
 class _Place(msgspec.Struct, frozen=True, array_like=True):
@@ -183,19 +201,47 @@ class RingReader:
     Fresh memory would cost several times the copy itself. A ring that its writer has made anew is opened anew.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fetch: Fetch | None = None) -> None:
+        """`fetch` brings the bytes of a version from another machine."""
+        self._fetch = fetch
         self._ring: _Ring | None = None
         self._file: tuple[str, int] = ("", -1)
         """Name and inode of the ring that is open."""
         self._own: Bytes = np.empty(0, np.uint8)
 
     def __call__(self, version: int, source: str) -> tuple[int, dict[str, Tensor]]:
-        """Like `read_weights`."""
+        """The tensors called `version` at `source` (one of the three forms), and the version that they really have."""
         kind, _, place = source.partition(":")
-        return self.read(place, version) if kind == "shm" else read_weights(version, source)
+        if kind == "shm":
+            return self.read(place, version)
+        if kind == "file":
+            found: dict[str, Tensor] = {}
+            for path in sorted(Path(place).glob("model*.safetensors")):
+                found |= load_file(str(path))
+            if not found:
+                raise UsageError(f"no model.safetensors in {place!r}; give a Hugging Face model folder")
+            return version, found
+        if kind == "tcp" and self._fetch is not None:
+            address, _, name = source.rpartition("/")
+            try:  # a number names one set of weights, so a ring of that name that has this number is as good
+                here = self.copy(name, version)
+            except WeightsUnavailable:
+                here = None
+            return _tensors(here if here is not None and here.version >= version else self._fetch(address, version))
+        raise UsageError(
+            f"weights address {source!r}; shm:NAME, file:DIR and, between machines, tcp://HOST:PORT/NAME are known"
+        )
 
     def read(self, name: str, version: int, tries: int = 100) -> tuple[int, dict[str, Tensor]]:
-        """The tensors called `version` in `shm:name`, or the newest if those are gone; see `read_ring`."""
+        """The tensors called `version` in `shm:name`, and the version that they really have; see `copy`."""
+        return _tensors(self.copy(name, version, tries))
+
+    def copy(self, name: str, version: int, tries: int = 100) -> RingCopy:
+        """The bytes of `version` in `shm:name`, or of the newest if that one is gone.
+
+        Raises `WeightsUnavailable` if the ring is missing, empty, or overwritten faster than it can be copied `tries`
+        times.
+        """
         ring = self._opened(name)
         if len(self._own) != ring.data_bytes:
             self._own = np.empty(ring.data_bytes, np.uint8)
@@ -208,8 +254,7 @@ class RingReader:
             if before > 0 and before % 2 == 0:
                 copied = copy_and_sum(ring.data(slot), self._own) & SUM_BITS
                 if int(ring.words(slot)[0]) == before and copied == total:
-                    places = msgspec.json.decode(ring.table.tobytes(), type=list[_Place])
-                    return found, {place.name: _tensor(self._own, place) for place in places}
+                    return RingCopy(found, ring.table.tobytes(), self._own)
             time.sleep(0.0005)
         raise WeightsUnavailable(f"no whole version can be read from ring {name!r}; is its writer running?")
 
@@ -229,12 +274,23 @@ class RingReader:
 
 
 def read_ring(name: str, version: int, tries: int = 100) -> tuple[int, dict[str, Tensor]]:
-    """Copies of the tensors called `version` in `shm:name`, or of the newest if that one is gone.
-
-    Returns the version that they really have. Raises `WeightsUnavailable` if the ring is missing, empty, or
-    overwritten faster than it can be copied `tries` times.
-    """
+    """Copies of the tensors called `version` in `shm:name`, and the version that they really have."""
     return RingReader().read(name, version, tries)
+
+
+def copy_ring(name: str, version: int, tries: int = 100) -> RingCopy:
+    """The bytes of `version` in `shm:name`, or of the newest if that one is gone; see `RingReader.copy`."""
+    return RingReader().copy(name, version, tries)
+
+
+def digest_of(data: Bytes) -> str:
+    """Of a version's bytes: BLAKE2b, 16 bytes, in hexadecimal."""
+    return hashlib.blake2b(data.data, digest_size=16).hexdigest()
+
+
+def _tensors(copy: RingCopy) -> tuple[int, dict[str, Tensor]]:
+    places = msgspec.json.decode(copy.table, type=list[_Place])
+    return copy.version, {place.name: _tensor(copy.data, place) for place in places}
 
 
 def _tensor(copied: Bytes, place: _Place) -> Tensor:
@@ -243,16 +299,6 @@ def _tensor(copied: Bytes, place: _Place) -> Tensor:
     return raw.view(dtype).reshape(place.shape)
 
 
-def read_weights(version: int, source: str) -> tuple[int, dict[str, Tensor]]:
-    """The tensors called `version` at `source` (`shm:NAME` or `file:DIR`), and the version that they really have."""
-    kind, _, place = source.partition(":")
-    if kind == "shm":
-        return read_ring(place, version)
-    if kind == "file":
-        found: dict[str, Tensor] = {}
-        for path in sorted(Path(place).glob("model*.safetensors")):
-            found |= load_file(str(path))
-        if not found:
-            raise UsageError(f"no model.safetensors in {place!r}; give a Hugging Face model folder")
-        return version, found
-    raise UsageError(f"weights address {source!r}; shm:NAME and file:DIR are known")
+def read_weights(version: int, source: str, fetch: Fetch | None = None) -> tuple[int, dict[str, Tensor]]:
+    """The tensors called `version` at `source`, and the version that they really have; see `RingReader`."""
+    return RingReader(fetch)(version, source)

@@ -19,6 +19,7 @@ from actors.kernel.loading import load
 from actors.kernel.operations import Message
 from actors.live.directory import file_name
 from actors.live.disk import Disk
+from actors.live.keys import Keys
 from actors.live.loop import Timer
 from buffers.errors import ContractError
 
@@ -80,6 +81,13 @@ class Life:
     def record(self, decision: Decision) -> None:
         """Take a decision."""
         self._host.record(decision)
+
+    @property
+    def wire(self) -> tuple[str, Keys] | None:
+        """Address of this machine and keys of the run, for ports that talk to other machines; None on one machine."""
+        keys = self._host.keys
+        address = self._host.links.inbox.address
+        return None if keys is None else (address.removeprefix("tcp://").rpartition(":")[0].strip("[]"), keys)
 
     # ---- shop ---------------------------------------------------------------------------------------------------
 
