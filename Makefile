@@ -2,6 +2,7 @@
 #
 #   make train ARGS="--seed 7"    train the example model; ARGS go to `braid train`
 #   make test                     lint and all tests; PYTEST_ARGS go to pytest; BRAID_LONG=1 searches longer
+#   make test-cluster             runs on a Ray of three nodes on this machine, of which some die (the extra `cluster`)
 #   make bench NAME=messages      one benchmark, one JSON object a line
 #   make sglang-cpu               SGLang for the CPU, in an environment of its own (2.8 GB); make test-sglang uses it
 #   make lint | format | env | clean
@@ -19,7 +20,7 @@ STAMP := $(VENV)/.made
 SGLANG_VENV ?= .venv-sglang
 SGLANG_STAMP := $(SGLANG_VENV)/.made
 
-.PHONY: env train test sglang-cpu test-sglang bench lint format clean
+.PHONY: env train test test-cluster sglang-cpu test-sglang bench lint format clean
 .DEFAULT_GOAL := test
 
 env: $(STAMP)
@@ -49,6 +50,10 @@ $(SGLANG_STAMP): constraints-sglang.txt
 
 test-sglang: $(STAMP) $(SGLANG_STAMP)
 	BRAID_SGLANG_PYTHON=$(SGLANG_VENV)/bin/python $(BIN)/python -m pytest tests/sglang $(PYTEST_ARGS)
+
+test-cluster: $(STAMP)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[cluster]'
+	$(BIN)/python -m pytest -s tests/cluster $(PYTEST_ARGS)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench $(NAME)
