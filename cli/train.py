@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -132,7 +134,10 @@ def engines(config: dict[str, Any], torch: dict[str, str], sglang: dict[str, str
 
 
 def places_on_ray(config: dict[str, Any], address: str, folder: Path) -> Any:
-    """Places of a run on a Ray cluster."""
+    """Places of a run on a Ray cluster, or on a Ray of this machine that starts now and ends with the run."""
+    if not address:  # Ray's own servers listen on every interface; it reads when it is imported who may use them
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         from actors.live.ray_placement import RayConfig, RayPlaces
     except ModuleNotFoundError as error:

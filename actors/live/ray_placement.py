@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -270,9 +269,7 @@ def connect(address: str, modules: tuple[str, ...]) -> None:
     chosen: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
     if address:
         probe(address)
-    else:  # Ray's own servers listen on every interface: nobody without this token may use them
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    else:
         chosen["_node_ip_address"] = LOOPBACK
     try:
         ray.init(namespace=NAMESPACE, runtime_env=env, log_to_driver=False, logging_level="ERROR", **chosen)

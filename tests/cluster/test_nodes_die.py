@@ -22,20 +22,26 @@ from buffers.errors import UsageError  # noqa: E402
 from tests.end_to_end import test_live_cast_survives_kills as cast  # noqa: E402
 
 VERSIONS = 20
+TESTS = Path(__file__).resolve().parents[1]
 SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 """A dead node is noticed after 1.5 s."""
 
 
 @pytest.fixture(scope="module")
-def nodes():
-    """A head, where whoever is not to die sits, and two workers."""
+def nodes(tmp_path_factory):
+    """A head, where whoever is not to die sits, and two workers; none of them can see the source of this test."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    path, here = os.environ.pop("PYTHONPATH", None), Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
     made = Nodes(initialize_head=True, head_node_args={"num_cpus": 8, "resources": {"head": 9}, "_system_config": SOON})
     workers = [add_worker(made) for _ in range(2)]
     made.wait_for_nodes()
     yield made, workers
     ray.shutdown()
     made.shutdown()
+    os.chdir(here)
+    if path is not None:
+        os.environ["PYTHONPATH"] = path
 
 
 def add_worker(made):
@@ -46,7 +52,9 @@ def places(nodes, folder, settings, mortal):
     """Seats for a run: the mortal roles on workers, all others at the head."""
     at = {role: Needs(0.1, resources={"worker" if role in mortal else "head": 0.1}) for role in ROLES}
     roster = settings_of(ActorSpec("", "", settings)).roster
-    return RayPlaces(groups_of(roster, ClusterConfig(**at)), nodes.address, str(folder), RayConfig(restarts=20))
+    return RayPlaces(
+        groups_of(roster, ClusterConfig(**at)), nodes.address, str(folder), RayConfig(20, 60.0, (str(TESTS),))
+    )
 
 
 ROLES = ("learner", "generator", "replay", "controller", "rewarder")
