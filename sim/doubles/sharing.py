@@ -1,0 +1,132 @@
+"""Devices that generation and training share in turns, and what the change from one to the other takes.
+
+    generate --trainer wants them--> engines idle (or made to stop) --switch_ns--> train
+    train    --an engine has work, the trainer none--> --switch_ns--> generate
+
+With `waits` the trainer waits until no engine has a job (synchronous training: the batch is complete); otherwise
+engines stop at the end of the step that they are making. What their caches held is gone after training either way,
+because the trainer needs the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+from actors.kernel.backend import Clock
+
+
+class Engine(Protocol):
+    """What is asked of an engine on shared devices."""
+
+    def resume(self) -> None:
+        """The devices are yours."""
+
+    def drop_cache(self) -> None:
+        """What was held is gone."""
+
+
+class Sharing:
+    """One set of shared devices."""
+
+    def __init__(self, switch_ns: int, waits: bool) -> None:
+        self._switch_ns = switch_ns
+        self._waits = waits
+        self._mode: Literal["generate", "train"] = "generate"
+        self._switching = False
+        self._wanted: tuple[Clock, Callable[[Any], None], Any] | None = None
+        """What the trainer wants to begin."""
+        self._training = False
+        self._engines: dict[int, Engine] = {}
+        self._at_work: set[int] = set()
+        """Engines that do, or have, something; with `waits` these hold the devices."""
+        self._parked: set[int] = set()
+        self._clock: Clock | None = None
+        self.switches = 0
+
+    def join(self, engine: Engine) -> None:
+        """An engine on these devices."""
+        self._engines[id(engine)] = engine
+
+    def leave(self, engine: Engine) -> None:
+        """An engine is gone."""
+        self._engines.pop(id(engine), None)
+        self._at_work.discard(id(engine))
+        self._parked.discard(id(engine))
+        self._hand_over()
+
+    def lets(self, engine: Engine) -> bool:
+        """Whether an engine may go on; if not, it is resumed when it may."""
+        stops = self._wanted is not None and not self._waits
+        if self._mode == "generate" and not self._switching and not stops:
+            self._at_work.add(id(engine))
+            return True
+        self._parked.add(id(engine))
+        return False
+
+    def rests(self, engine: Engine, idle: bool) -> None:
+        """An engine stands still; `idle`: it has no job either."""
+        if id(engine) in self._parked:
+            if idle:
+                self._parked.discard(id(engine))
+            elif self._mode == "train" and not self._training and self._wanted is None:
+                self._back()
+        self._at_work.discard(id(engine))
+        self._hand_over()
+
+    def take(self, clock: Clock, call: Callable[[Any], None], argument: Any) -> None:
+        """The trainer wants the devices: `call(argument)` once it has them."""
+        self._clock = clock
+        if self._mode == "train" and not self._switching:
+            self._training = True
+            call(argument)
+            return
+        self._wanted = clock, call, argument
+        self._hand_over()
+
+    def give(self) -> None:
+        """The trainer has nothing to do for now."""
+        self._training = False
+        if self._parked and self._wanted is None:
+            self._back()
+
+    def abandon(self) -> None:
+        """The trainer is gone."""
+        if self._switching and self._wanted is None:
+            self._switching, self._mode = False, "generate"
+        self._wanted = None
+        self.give()
+
+    def _hand_over(self) -> None:
+        if self._wanted is None or self._switching or self._at_work or self._mode == "train":
+            return
+        clock, _, _ = self._wanted
+        self._switching = True
+        clock.call_later(self._switch_ns, self._to_training, None)
+
+    def _to_training(self, _: None) -> None:
+        if self._wanted is None:
+            self._switching = False
+            return
+        call, argument = self._wanted[1:]
+        self._wanted = None
+        self._switching, self._mode, self._training = False, "train", True
+        self.switches += 1
+        for engine in self._engines.values():
+            engine.drop_cache()
+        call(argument)
+
+    def _back(self) -> None:
+        if self._switching or self._clock is None:
+            return
+        self._switching = True
+        self._clock.call_later(self._switch_ns, self._to_generation, None)
+
+    def _to_generation(self, _: None) -> None:
+        self._switching, self._mode = False, "generate"
+        self.switches += 1
+        parked, self._parked = self._parked, set()
+        for number, engine in self._engines.items():
+            if number in parked:
+                engine.resume()
+        self._hand_over()
