@@ -88,7 +88,7 @@ class Life:
 
     def note(self, actor: str, name: str, value: float) -> None:
         """Take a number."""
-        self._world.notes.append((self._kernel.now, actor, name, value))
+        self._world.note(actor, name, value)
 
     def record(self, decision: Decision) -> None:
         """Take a decision."""

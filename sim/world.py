@@ -56,6 +56,8 @@ class WorldConfig(msgspec.Struct, frozen=True):
     """Who is told of deaths."""
     notice_ns: int = 1_000_000
     """How long the word of a death takes."""
+    keep: bool = True
+    """Keep decisions and numbers; without it they are only shown to `watch` and `measure`, and memory stays bounded."""
 
 
 class VirtualWorld:
@@ -90,6 +92,10 @@ class VirtualWorld:
         """Messages that arrived where nobody lived."""
         self.after_event: Callable[[VirtualWorld], None] | None = None
         """Called after every event: for checkers of invariants, whose exceptions end the run."""
+        self.watch: Callable[[Decision], None] | None = None
+        """Shown every decision."""
+        self.measure: Callable[[int, str, str, float], None] | None = None
+        """Shown every number: time ns, actor, name, value."""
         self._decided = 0
         self._encode_decision = msgspec.msgpack.Encoder().encode
         self._owners: dict[int, str] = {}
@@ -241,11 +247,21 @@ class VirtualWorld:
 
     def record(self, decision: Decision) -> None:
         """Take a decision into the log and the digest."""
-        self.decisions.append(decision)
+        if self.config.keep:
+            self.decisions.append(decision)
+        if self.watch is not None:
+            self.watch(decision)
         self._decided = crc32(self._encode_decision(decision), self._decided)
         if self.kernel.observer is not None:
             fields = " ".join(map(str, decision.fields))
             self.kernel.observer(decision.at_ns, 0, decision.actor, f"decides {decision.kind} {fields}")
+
+    def note(self, actor: str, name: str, value: float) -> None:
+        """Take a number."""
+        if self.config.keep:
+            self.notes.append((self.now, actor, name, value))
+        if self.measure is not None:
+            self.measure(self.now, actor, name, value)
 
     # ---- inside -------------------------------------------------------------------------------------------------
 

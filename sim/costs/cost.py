@@ -86,8 +86,9 @@ class TrainerCost(Protocol):
 class RewardCost(Protocol):
     """Scoring."""
 
-    cores: int
-    """Scorings that one rewarder runs at full speed; more share its cores equally."""
+    @property
+    def cores(self) -> int:
+        """Scorings that one rewarder runs at full speed; more share its cores equally."""
 
     def work(self, trajectory: int, tokens: int) -> int:
         """Time on a core of its own that scoring one response takes (ns)."""

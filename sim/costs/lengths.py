@@ -1,0 +1,119 @@
+"""How long responses are: a mean of each prompt, a spread in its group, a point mass at the cap, growth over training.
+
+    "mixture"    with probability `capped` the cap; else exp(N(log median, sigma)) of prompt and member parts, cut there
+    "empirical"  quantiles of measured lengths, drawn by the same prompt and member parts (a normal copula)
+
+Served outputs are not lognormal: prefer measured ones. Draws are hashes of (seed, trajectory), the same at each call.
+"""
+
+from __future__ import annotations
+
+import csv
+from math import exp, log
+from pathlib import Path
+from statistics import NormalDist
+
+import msgspec
+
+from actors.standins import mix
+from buffers.errors import UsageError
+
+_NORMAL = NormalDist()
+_SCALE = 1.0 / (1 << 53)
+
+
+def uniform(*numbers: int) -> float:
+    """A hash in (0, 1)."""
+    return ((mix(*numbers) >> 11) + 0.5) * _SCALE
+
+
+class Lengths(msgspec.Struct, frozen=True):
+    """A mixture; see the module."""
+
+    mean: float
+    """Tokens, the cap's point mass included."""
+    cap: int
+    seed: int = 0
+    sigma: float = 0.8
+    """Of the logarithm, prompts and members together."""
+    capped: float = 0.0
+    """Share of responses that reach the cap."""
+    prompt_share: float = 0.5
+    """Share of the variance that the members of a group have in common."""
+    group: int = 8
+    prompt: int = 256
+    """Mean prompt length; prompts spread evenly over half of it to one and a half."""
+    growth: float = 0.0
+    """Relative growth of lengths per `period` trajectories: drift over training."""
+    period: int = 0
+    measured: tuple[int, ...] = ()
+    """Sorted lengths to draw from instead."""
+
+    def response_tokens(self, trajectory: int, cap: int) -> int:
+        """Length of a trajectory's whole response."""
+        group = (trajectory - 1) // self.group
+        common, own = _normal(self.seed, group, 11), _normal(self.seed, trajectory, 12)
+        share = self.prompt_share
+        z = share**0.5 * common + (1 - share) ** 0.5 * own
+        scale = 1.0 + self.growth * (trajectory // self.period) if self.period else 1.0
+        if self.measured:
+            index = int(_NORMAL.cdf(z) * len(self.measured))
+            length = self.measured[min(index, len(self.measured) - 1)] * scale
+        elif self.capped and uniform(self.seed, trajectory, 13) < self.capped:
+            return cap
+        else:
+            length = scale * exp(_location(self.mean, self.cap, self.sigma, self.capped) + self.sigma * z)
+        return min(cap, max(1, round(length)))
+
+    def prompt_tokens(self, prompt: int) -> int:
+        """Length of a prompt."""
+        return max(1, round(self.prompt * (0.5 + uniform(self.seed, prompt, 14))))
+
+
+def _normal(seed: int, number: int, purpose: int) -> float:
+    return _NORMAL.inv_cdf(uniform(seed, number, purpose))
+
+
+_LOCATIONS: dict[tuple[float, int, float, float], float] = {}
+
+
+def _location(mean: float, cap: int, sigma: float, capped: float) -> float:
+    """The log-median for which min(cap, lognormal) and the point mass have the mean."""
+    key = (mean, cap, sigma, capped)
+    if key not in _LOCATIONS:
+        target = (mean - capped * cap) / (1 - capped) if capped < 1 else mean
+        low, high = log(max(target, 1e-9)) - 8 - sigma * sigma, log(cap) + 8 * sigma + 8
+        for _ in range(80):
+            middle = (low + high) / 2
+            if censored_mean(middle, sigma, cap) < target:
+                low = middle
+            else:
+                high = middle
+        _LOCATIONS[key] = (low + high) / 2
+    return _LOCATIONS[key]
+
+
+def censored_mean(location: float, sigma: float, cap: int) -> float:
+    """E[min(cap, exp(N(location, sigma)))]."""
+    if sigma <= 0:
+        return min(cap, exp(location))
+    edge = (log(cap) - location) / sigma
+    inside = exp(location + sigma * sigma / 2) * _NORMAL.cdf(edge - sigma)
+    return inside + cap * (1 - _NORMAL.cdf(edge))
+
+
+def read_lengths(path: Path, column: str) -> tuple[int, ...]:
+    """Sorted lengths out of one column of a CSV file with a header."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            if column not in (rows.fieldnames or ()):
+                raise UsageError(f"{path}: no column {column!r}; there are {', '.join(rows.fieldnames or ())}")
+            lengths = tuple(sorted(int(float(row[column])) for row in rows))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); name a CSV file") from None
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path}: column {column} holds something that is no number ({error})") from None
+    if not lengths or lengths[0] < 1:
+        raise UsageError(f"{path}: column {column} must hold lengths of at least 1")
+    return lengths

@@ -1,0 +1,255 @@
+"""A scenario: a model, accelerators and how they are split, a batch and its lengths, a schedule; and its world.
+
+    Scenario --check--> Plant (costs) --> settings + doubles --> VirtualWorld with the real cast, Meter, Tally
+
+`generator_gpus` = 0 shares all accelerators between generation and training in turns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.cast import STANDINS, RunSettings
+from actors.roster import Pace, Roster
+from actors.schedules.schedule import ScheduleConfig
+from buffers.errors import UsageError
+from buffers.rows import PromptRow
+from buffers.segment import Ghost
+from policies.batching import BatchingConfig
+from sim.cluster import cluster
+from sim.costs.hardware import gpu as find_gpu
+from sim.costs.lengths import Lengths, read_lengths
+from sim.costs.model import model as find_model
+from sim.costs.rewards import Scoring
+from sim.costs.roofline import Roofline, Speculation
+from sim.costs.training import Layout, Training
+from sim.costs.weights import WeightsCost
+from sim.doubles.device import Dedicated
+from sim.doubles.engine import EngineDouble, EngineModel
+from sim.doubles.meter import Meter
+from sim.doubles.reward import RewardDouble
+from sim.doubles.sharing import Sharing
+from sim.doubles.trainer import TrainerDouble
+from sim.network import Link
+from sim.tally import Tally
+from sim.world import VirtualWorld, WorldConfig
+
+
+class LengthSection(msgspec.Struct, frozen=True):
+    """Lengths of responses (`sim/costs/lengths.py`); their cap is `schedule.max_response_tokens`."""
+
+    mean: float = 2048.0
+    sigma: float = 0.8
+    capped: float = 0.0
+    prompt_share: float = 0.5
+    prompt: int = 256
+    growth: float = 0.0
+    """Relative growth of lengths over one version's batch."""
+    csv: str = ""
+    """A file of measured lengths to draw from instead."""
+    column: str = "output_length"
+
+
+class EngineSection(msgspec.Struct, frozen=True):
+    """A generator's engine."""
+
+    slots: int = 64
+    prefill_tokens: int = 8192
+    host_us: float = 1500.0
+    memory_share: float = 0.9
+    weight_bytes: float = 2.0
+    """Bytes of a parameter: 2 is bf16, 1 is fp8."""
+    share_prompts: bool = False
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What `braid simulate SCENARIO.toml` reads."""
+
+    model: str = ""
+    """A name of the list in `sim/costs/model.py`, or a Hugging Face config.json."""
+    gpu: str = "H100"
+    gpus: int = 8
+    generator_gpus: int = 0
+    """Accelerators that generate; the others train. 0: all do both in turns."""
+    generator_tp: int = 1
+    seed: int = 0
+    rewarders: int = 4
+    solved: float = 0.5
+    """Success rate."""
+    switch_s: float = 15.0
+    """From generation to training on the same accelerators, or back."""
+    price_per_gpu_hour: float = 0.0
+    rule: str = "actors.schedules.schedule:Schedule"
+    schedule: ScheduleConfig = field(
+        default_factory=lambda: ScheduleConfig(
+            batch=512, segment_tokens=2048, max_response_tokens=8192, versions=8, checkpoint_every=8
+        )
+    )
+    engine: EngineSection = field(default_factory=EngineSection)
+    lengths: LengthSection = field(default_factory=LengthSection)
+    layout: Layout = field(default_factory=Layout)
+    speculation: Speculation = field(default_factory=Speculation)
+    weights: WeightsCost = field(default_factory=WeightsCost)
+    reward: Scoring = field(default_factory=Scoring)
+    pace: Pace = field(
+        default_factory=lambda: Pace(heartbeat_s=10.0, ask_timeout_s=60.0, lease_s=7200.0, hang_s=600.0, stop_s=60.0)
+    )
+    link: Link = field(default_factory=Link)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming key, value and remedy."""
+        positive = (
+            ("gpus", self.gpus),
+            ("generator_tp", self.generator_tp),
+            ("rewarders", self.rewarders),
+            ("engine.slots", self.engine.slots),
+            ("lengths.mean", self.lengths.mean),
+            ("lengths.prompt", self.lengths.prompt),
+            ("weights.bytes_per_s", self.weights.bytes_per_s),
+            ("layout.tensor", self.layout.tensor),
+            ("layout.pipeline", self.layout.pipeline),
+            ("layout.microbatches", self.layout.microbatches),
+        )
+        for key, value in positive:
+            if not value > 0:
+                raise UsageError(f"{key} = {value}: must be above 0")
+        for key, number in (("switch_s", self.switch_s), ("weights.base_s", self.weights.base_s)):
+            if not number >= 0:
+                raise UsageError(f"{key} = {number}: must be 0 or more")
+        if not 0 <= self.lengths.capped < 1:
+            raise UsageError(f"lengths.capped = {self.lengths.capped}: a share in [0, 1)")
+        if not 0 <= self.generator_gpus < self.gpus:
+            raise UsageError(
+                f"generator_gpus = {self.generator_gpus} of gpus = {self.gpus}: leave at least one to train, or 0 to "
+                "share all in turns"
+            )
+        if self.generating % self.generator_tp:
+            raise UsageError(
+                f"generator_tp = {self.generator_tp}: {self.generating} generating accelerators are no multiple of it"
+            )
+        if self.lengths.mean > self.schedule.max_response_tokens:
+            raise UsageError(
+                f"lengths.mean = {self.lengths.mean} exceeds schedule.max_response_tokens = "
+                f"{self.schedule.max_response_tokens}"
+            )
+
+    @property
+    def generating(self) -> int:
+        """Accelerators that generate."""
+        return self.generator_gpus or self.gpus
+
+    @property
+    def generators(self) -> int:
+        """Replicas."""
+        return self.generating // self.generator_tp
+
+
+@dataclass(frozen=True)
+class Plant:
+    """The cost models of a scenario."""
+
+    engine: EngineModel
+    training: Training
+    scoring: Scoring
+    lengths: Lengths
+
+
+def plant(one: Scenario) -> Plant:
+    """The cost models; `UsageError` for an unknown model or accelerator, or a model that does not fit."""
+    if not one.model:
+        raise UsageError("model is missing: name a model of the list or a Hugging Face config.json")
+    model, gpu = find_model(one.model), find_gpu(one.gpu)
+    cost = Roofline(
+        model, gpu, one.weights, one.generator_tp, one.engine.host_us, 4.0, one.engine.weight_bytes, one.speculation
+    )
+    room = cost.kv_tokens(one.engine.memory_share)
+    cap = one.schedule.max_response_tokens
+    longest = cap + round(1.5 * one.lengths.prompt)
+    if room < longest:
+        raise UsageError(
+            f"model = {one.model!r} leaves room for {max(0, room)} tokens on generator_tp = {one.generator_tp} x "
+            f"{one.gpu}, one response needs {longest}: raise generator_tp or lower schedule.max_response_tokens"
+        )
+    trainers = one.gpus - one.generator_gpus
+    needed, held = 18.0 * model.total, 0.9 * trainers * gpu.memory_bytes
+    if needed > held:
+        raise UsageError(
+            f"model = {one.model!r} needs {needed / 1e9:.0f} GB to be trained, {trainers} x {one.gpu} hold "
+            f"{held / 1e9:.0f} GB: give the trainer more accelerators"
+        )
+    schedule = one.schedule
+    section = one.lengths
+    lengths = Lengths(
+        mean=section.mean,
+        cap=cap,
+        seed=one.seed,
+        sigma=section.sigma,
+        capped=section.capped,
+        prompt_share=section.prompt_share,
+        group=schedule.group,
+        prompt=section.prompt,
+        growth=section.growth,
+        period=schedule.batch if section.growth else 0,
+        measured=read_lengths(Path(section.csv), section.column) if section.csv else (),
+    )
+    batching = BatchingConfig(
+        slots=one.engine.slots,
+        rows=1 << 20,
+        kv_tokens=room,
+        prefill_tokens=one.engine.prefill_tokens,
+    )
+    engine = EngineModel(cost, lengths, batching, one.engine.share_prompts)
+    return Plant(engine, Training(model, gpu, trainers, one.layout), one.reward, lengths)
+
+
+class Simulation:
+    """A scenario's world, about to start, with what it is measured by."""
+
+    def __init__(self, one: Scenario, *, codec: bool = True, keep: bool = False) -> None:
+        self.scenario = one
+        self.plant = built = plant(one)
+        self.meter = meter = Meter()
+        sharing = None
+        if not one.generator_gpus:
+            sharing = Sharing(round(1e9 * one.switch_s), waits=one.schedule.eta == 0)
+
+        def engine(config: dict[str, Any], emit: Any, clock: Any) -> EngineDouble:
+            double = EngineDouble(built.engine, emit, Dedicated(clock), (meter, clock.name))
+            if sharing is not None:
+                double.share_devices(sharing)
+            return double
+
+        def trainer(config: dict[str, Any], emit: Any, clock: Any) -> TrainerDouble:
+            return TrainerDouble(built.training, emit, clock, Dedicated(clock), meter, sharing)
+
+        def reward(config: dict[str, Any], emit: Any, clock: Any) -> RewardDouble:
+            return RewardDouble(built.scoring, emit, clock, meter, one.seed, one.solved)
+
+        def prompts(config: dict[str, Any], emit: Any, clock: Any) -> tuple[PromptRow, ...]:
+            count = max(64, one.schedule.batch // one.schedule.group * 2)
+            return tuple(PromptRow(n, Ghost(built.lengths.prompt_tokens(n), n), str(n)) for n in range(count))
+
+        doubles = {"engine": engine, "trainer": trainer, "reward": reward, "prompts": prompts}
+        physics = WorldConfig(link=one.link, codec=codec, supervisor="supervisor", keep=keep)
+        self.world: VirtualWorld = cluster(
+            settings(one), physics, doubles={STANDINS[port]: maker for port, maker in doubles.items()}
+        )
+        self.tally = Tally()
+        self.world.watch = self.tally.watch
+        self.world.measure = self.tally.measure
+
+
+def settings(one: Scenario) -> dict[str, Any]:
+    """The settings that every actor gets."""
+    roster = Roster(
+        generators=tuple(f"generator-{number:04d}" for number in range(one.generators)),
+        rewarders=tuple(f"rewarder-{number:02d}" for number in range(one.rewarders)),
+        supervisor="supervisor",
+    )
+    shared = RunSettings(seed=one.seed, roster=roster, pace=one.pace, schedule=one.schedule, rule=one.rule)
+    return dict(msgspec.to_builtins(shared))
