@@ -1,4 +1,7 @@
-"""`braid simulate`: the whole cast with stand-in ports in virtual time.
+"""`braid simulate`: the whole cast in virtual time, with stand-in ports or, for a scenario, with cost models.
+
+A file that names a `model` is a scenario (`sim/scenario.py`, `cli/simulating.py`): what a cluster would do. Any other
+file, or none, is a run of stand-ins:
 
 The same actors, messages and codec as in a live run; engines, trainer and rewards are stand-ins whose times the config
 names (`[standins]`, see `actors/standins.py`). Prints what the run came to; the same seed gives the same digest.
@@ -24,14 +27,15 @@ from actors.schedules.schedule import ScheduleConfig
 from actors.sinks.metrics_file import MetricsFile
 from actors.standins import Script
 from buffers.errors import UsageError
-from cli import configuration
+from cli import configuration, simulating
+from cli.simulating import is_scenario
 from sim.cluster import cluster, finished
 from sim.determinism import first_divergence
 from sim.network import Link
 from sim.world import VirtualWorld, WorldConfig
 
 NAME = "simulate"
-HELP = "run the whole cast with stand-in ports in virtual time"
+HELP = "run the whole cast in virtual time: what a cluster would do, or stand-in ports"
 PATIENCE_S = 1e6
 """Virtual seconds after which a run that does not end is given up."""
 
@@ -90,12 +94,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check-determinism", action="store_true", help="run twice; name the first diverging event")
     parser.add_argument("--run-dir", metavar="DIR", help="write config, numbers and events there, as a live run does")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--out", help="folder for a scenario's trace (Chrome format) and plots")
 
 
 def main(args: argparse.Namespace) -> int:
     """Simulate and print; the exit status."""
     settings = list(args.settings) + ([f"seed={args.seed}"] if args.seed is not None else [])
-    config = configuration.load(SimConfig, Path(args.config) if args.config else None, settings)
+    path = Path(args.config) if args.config else None
+    if path is not None and is_scenario(configuration.read_table(path)):
+        return simulating.main(path, settings, args)
+    config = configuration.load(SimConfig, path, settings)
     if args.check_determinism:
         return check(config, not args.no_codec)
     begun = time.perf_counter()

@@ -216,7 +216,7 @@ class Simulation:
         self.meter = meter = Meter()
         sharing = None
         if not one.generator_gpus:
-            sharing = Sharing(round(1e9 * one.switch_s), waits=one.schedule.eta == 0)
+            sharing = Sharing(round(1e9 * one.switch_s), one.schedule.eta == 0, meter)
 
         def engine(config: dict[str, Any], emit: Any, clock: Any) -> EngineDouble:
             double = EngineDouble(built.engine, emit, Dedicated(clock), (meter, clock.name))

@@ -97,7 +97,7 @@ class Meter:
         self._trainer = on
 
     def switch(self, now: float, on: bool) -> None:
-        """The trainer waits for devices that it shares, until they are its own."""
+        """Shared devices change hands."""
         self._advance(now)
         self._switching = on
 

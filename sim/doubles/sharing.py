@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 from actors.kernel.backend import Clock
+from sim.doubles.meter import Meter
 
 
 class Engine(Protocol):
@@ -29,7 +30,8 @@ class Engine(Protocol):
 class Sharing:
     """One set of shared devices."""
 
-    def __init__(self, switch_ns: int, waits: bool) -> None:
+    def __init__(self, switch_ns: int, waits: bool, meter: Meter) -> None:
+        self._meter = meter
         self._switch_ns = switch_ns
         self._waits = waits
         self._mode: Literal["generate", "train"] = "generate"
@@ -100,11 +102,13 @@ class Sharing:
     def _hand_over(self) -> None:
         if self._wanted is None or self._switching or self._at_work or self._mode == "train":
             return
-        clock, _, _ = self._wanted
+        clock = self._wanted[0]
         self._switching = True
-        clock.call_later(self._switch_ns, self._to_training, None)
+        self._meter.switch(clock.now(), True)
+        clock.call_later(self._switch_ns, self._to_training, clock)
 
-    def _to_training(self, _: None) -> None:
+    def _to_training(self, clock: Clock) -> None:
+        self._meter.switch(clock.now(), False)
         if self._wanted is None:
             self._switching = False
             return
@@ -120,9 +124,11 @@ class Sharing:
         if self._switching or self._clock is None:
             return
         self._switching = True
-        self._clock.call_later(self._switch_ns, self._to_generation, None)
+        self._meter.switch(self._clock.now(), True)
+        self._clock.call_later(self._switch_ns, self._to_generation, self._clock)
 
-    def _to_generation(self, _: None) -> None:
+    def _to_generation(self, clock: Clock) -> None:
+        self._meter.switch(clock.now(), False)
         self._switching, self._mode = False, "generate"
         self.switches += 1
         parked, self._parked = self._parked, set()

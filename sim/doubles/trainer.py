@@ -64,7 +64,6 @@ class TrainerDouble:
     def step(self, job: UpdateJob) -> None:
         """Apply one update."""
         if self._sharing is not None:
-            self._meter.switch(self._clock.now(), True)
             self._sharing.take(self._clock, self._begin, job)
         else:
             self._begin(job)
@@ -96,8 +95,6 @@ class TrainerDouble:
             feedback = tuple((group.group, 1.0) for group in job.groups)
             self._emit(StepDone(job.lease, metrics, feedback, responses, total / NS))
 
-        if self._sharing is not None:
-            self._meter.switch(self._clock.now(), False)
         self._do(total, done)
 
     def checkpoint(self, version: int) -> None:

@@ -34,7 +34,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "latex2sympy2_extended": ("rewards/math_equal.py",),
     "reasoning_gym": ("rewards/tasks/gym.py",),
     "rich": ("cli/*",),
-    "matplotlib": ("cli/plots.py",),
+    "matplotlib": ("cli/plots.py", "cli/simulation_plots.py"),
     "tomli_w": ("cli/configuration.py",),
     "simpy": (),
 }
