@@ -1,7 +1,9 @@
 """What a generator does next: admit, prefill, decode, preempt, evict. A pure object, without a clock or a model.
 
 The embedded engine carries its plans out; the simulator's double charges virtual time for them. One step of a generator
-is: prefill some tokens (at most `prefill_tokens`), and decode one token for every job whose context is filled.
+is: prefill some tokens (at most `prefill_tokens`), and decode one token for every job whose context is filled. Serving
+engines with a paged cache and a token budget for the whole step (vLLM, SGLang) are `step_tokens`, `block_tokens` and
+`shrink`.
 
         submit -> waiting -> prefilling -> decoding -> remove(keep) -> cached -> (submit again: no prefill)
                      ^            |            |                         |
@@ -20,13 +22,14 @@ decode step feeds: a job that decodes holds `known - 1` tokens, and prefilling i
 
 Invariants
 - At most `slots` jobs run; at most `rows` trajectories are held, running or cached; held tokens, counting what a
-  running job still has to prefill, never exceed `kv_tokens`.
+  running job still has to prefill, each trajectory's in whole blocks, never exceed `kv_tokens`.
+- A step computes at most `step_tokens` tokens, if that is set: what decoding leaves of it is prefilled.
 - Jobs are admitted in the order of submission. A preempted job goes before all that were never admitted, and preempted
   jobs keep the order of their admission.
 - The job admitted first is never preempted, so that work always finishes. A preempted job waits at the head of the line
   for room that only a job that leaves can give, so that nothing is admitted and preempted in turn.
 - Cached prefixes take nothing that a job needs: they are evicted, least recently used first, before anybody is
-  preempted or kept waiting for room.
+  preempted or kept waiting for room. With `shrink` they give way by blocks, from their end.
 - A job joins others only if `headroom` tokens stay free for each; alone it always runs.
 - A job waits for a slot alone only until `refill` slots are free, or enough for everybody who waits.
 
@@ -57,14 +60,25 @@ class BatchingConfig:
     """How many free slots to wait for before new jobs are prefilled together."""
     headroom: int = 32
     """Tokens per running job that must stay free when a job joins others: more of it means fewer preemptions."""
+    step_tokens: int = 0
+    """How many tokens one step computes, decoded ones included; 0: any number."""
+    block_tokens: int = 1
+    """Memory is held in blocks of so many tokens of one trajectory."""
+    shrink: bool = False
+    """Prefixes give way block by block, and what was held of a preempted job stays cached; False: in one piece, and
+    a preempted job loses everything."""
 
     def __post_init__(self) -> None:
         """Refuse limits under which nothing could run."""
-        for name in ("slots", "kv_tokens", "prefill_tokens", "refill", "headroom"):
+        for name in ("slots", "kv_tokens", "prefill_tokens", "refill", "headroom", "block_tokens"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be at least 1")
         if self.rows < self.slots:
             raise UsageError(f"rows={self.rows} must be at least slots={self.slots}")
+        if self.step_tokens and self.step_tokens <= self.slots:
+            raise UsageError(f"step_tokens={self.step_tokens} must exceed slots={self.slots}, or be 0 for no limit")
+        if self.kv_tokens < self.block_tokens:
+            raise UsageError(f"kv_tokens={self.kv_tokens} is less than a block of block_tokens={self.block_tokens}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,7 @@ class Plan:
     """How often this can be done before another plan is needed, if nothing happens; 0 if there is nothing to do."""
     admitted: tuple[Admission, ...] = ()
     preempted: tuple[int, ...] = ()
-    """Jobs that lost what was held of them and wait again."""
+    """Jobs that wait again; they lost what was held of them, or with `shrink` have it cached."""
     evicted: tuple[int, ...] = ()
     """Trajectories whose cached prefix is gone."""
 
@@ -119,6 +133,9 @@ class Batching:
         self._cached: OrderedDict[int, int] = OrderedDict()
         """Tokens held by trajectory, least recently used first."""
         self._held = 0
+        """Tokens, each trajectory's in whole blocks."""
+        self._phases = [0] * config.block_tokens
+        """How many decoding jobs begin a new block at the steps whose number is -index modulo the block."""
         self._step = 0
         self._plan: Plan | None = None
         self._admitted: list[Admission] = []
@@ -129,7 +146,7 @@ class Batching:
 
     def fits(self, longest: int) -> bool:
         """Whether a job that ends with `longest` known tokens can run at all."""
-        return longest - 1 <= self.config.kv_tokens
+        return self._whole(longest - 1) <= self.config.kv_tokens
 
     def submit(self, trajectory: int, known: int, longest: int) -> None:
         """A job arrives with `known` tokens, and will have at most `longest`."""
@@ -157,22 +174,22 @@ class Batching:
             raise ContractError(f"trajectory {trajectory} has no job")
         held = self._leave(trajectory)
         if keep and held:
-            self._cached[trajectory] = held
-            self._held += held
+            self._cache(trajectory, held)
 
     def forget(self, trajectory: int) -> None:
         """Drop what is cached of a trajectory, if anything is."""
-        self._held -= self._cached.pop(trajectory, 0)
+        self._held -= self._whole(self._cached.pop(trajectory, 0))
         self._plan = None
 
     def recompute(self) -> None:
         """Everything held is stale: running jobs prefill again, cached prefixes are evicted."""
-        while self._evict():
-            pass
+        while self._cached:
+            self._evict()
         for job in self._running.values():
             job.known, job.filled, job.since = self._known(job), 0, None
         self._prefilling = dict(self._running)
         self._decoding.clear()
+        self._phases = [0] * self.config.block_tokens
         for trajectory, job in self._running.items():
             self._decode_if_filled(trajectory, job)
         self._plan = None
@@ -182,8 +199,8 @@ class Batching:
         plan = self.plan()
         if not 0 < steps <= plan.steps:
             raise ContractError(f"advanced by {steps} steps, the plan holds for {plan.steps}")
+        self._held += self._growth(steps)
         self._step += steps
-        self._held += steps * plan.decoding
         for trajectory, count in plan.prefill:
             job = self._prefilling[trajectory]
             job.filled += steps * count
@@ -219,7 +236,7 @@ class Batching:
 
     @property
     def held(self) -> int:
-        """Tokens held, running (with what is still to be prefilled) and cached."""
+        """Tokens held in whole blocks, running (with what is still to be prefilled) and cached."""
         return self._held
 
     # What to do.
@@ -238,13 +255,14 @@ class Batching:
 
     def _make_room(self) -> None:
         """Evict, then preempt the youngest, until every job that decodes can hold one token more."""
-        while self._held + len(self._decoding) > self.config.kv_tokens:
+        while self._held + self._growth(1) > self.config.kv_tokens:
             if self._evict():
                 continue
             youngest = next(reversed(self._running))
-            job = self._running[youngest]
-            known = self._known(job)
-            self._leave(youngest)
+            known = self._known(self._running[youngest])
+            filled = self._leave(youngest)
+            if self.config.shrink and filled:
+                self._cache(youngest, filled)
             self._waiting[youngest] = _Job(known)
             self._waiting.move_to_end(youngest, last=False)
             self._preempted.append(youngest)
@@ -258,46 +276,66 @@ class Batching:
             cached = self._cached.get(trajectory, 0)
             if cached < job.known - 1 and not together:
                 return
-            if not self._evict_for(trajectory, job.known - 1 - cached):
+            if not self._evict_for(trajectory, job.known):
                 return
             del self._waiting[trajectory]
-            self._cached.pop(trajectory, None)
+            self._held += self._whole(job.known - 1) - self._whole(self._cached.pop(trajectory, 0))
             job.filled = cached
-            self._held += job.known - 1 - cached
             self._running[trajectory] = self._prefilling[trajectory] = job
             self._decode_if_filled(trajectory, job)
             self._admitted.append(Admission(trajectory, cached))
 
-    def _evict_for(self, trajectory: int, lacking: int) -> bool:
-        """Evict others until `lacking` tokens more can be held, everybody has headroom, and a row is free."""
-        own = self._cached.get(trajectory, 0)
-        headroom = (len(self._running) + 1) * self.config.headroom if self._running else 1
-        room = self.config.kv_tokens - self._held - headroom
-        if room + sum(self._cached.values()) - own < lacking:
+    def _evict_for(self, trajectory: int, known: int) -> bool:
+        """Evict others until `known` - 1 tokens can be held, everybody has headroom, and a row is free."""
+        own = self._whole(self._cached.get(trajectory, 0))
+        lacking = self._whole(known - 1) - own
+        next_blocks = self._growth(1) + self._whole(known) - self._whole(known - 1)
+        headroom = (len(self._running) + 1) * self.config.headroom if self._running else 0
+        lacking += self._held + max(headroom, next_blocks) - self.config.kv_tokens
+        others = [name for name in self._cached if name != trajectory]
+        if sum(self._whole(self._cached[name]) for name in others) < lacking:
             return False
-        rows = self.config.rows - len(self._running) - len(self._cached) + (own > 0)
-        while room < lacking or rows < 1:
-            freed = self._evict(but=trajectory)
-            room, rows = room + freed, rows + 1
+        rows = self.config.rows - len(self._running) - 1
+        while lacking > 0 or len(self._cached) - (own > 0) > rows:
+            lacking -= self._evict(but=trajectory)
         return True
 
     def _evict(self, but: int | None = None) -> int:
-        """Drop the least recently used cached prefix of others than `but`; returns its tokens, 0 if there is none."""
+        """Drop the least recently used cached prefix of others than `but`, or its last block; returns its tokens."""
         for trajectory, held in self._cached.items():
             if trajectory != but:
-                del self._cached[trajectory]
-                self._held -= held
-                self._evicted.append(trajectory)
-                return held
+                freed = self.config.block_tokens if self.config.shrink else self._whole(held)
+                self._held -= freed
+                self._cached[trajectory] = self._whole(held) - freed
+                if not self._cached[trajectory]:
+                    del self._cached[trajectory]
+                    self._evicted.append(trajectory)
+                return freed
         return 0
+
+    def _cache(self, trajectory: int, tokens: int) -> None:
+        self._cached[trajectory] = tokens
+        self._held += self._whole(tokens)
+
+    def _whole(self, tokens: int) -> int:
+        """The size of the blocks that hold so many tokens."""
+        block = self.config.block_tokens
+        return -(-tokens // block) * block
+
+    def _growth(self, steps: int) -> int:
+        """Tokens in the blocks that the jobs that decode begin in so many steps from now."""
+        rounds, rest = divmod(steps, self.config.block_tokens)
+        begun = sum(self._phases[-(self._step + ahead) % self.config.block_tokens] for ahead in range(rest))
+        return self.config.block_tokens * (rounds * len(self._decoding) + begun)
 
     def _leave(self, trajectory: int) -> int:
         """A running job stops running; returns the tokens that are really held of it."""
         job = self._running.pop(trajectory)
         self._prefilling.pop(trajectory, None)
-        self._decoding.pop(trajectory, None)
+        if self._decoding.pop(trajectory, None) is not None:
+            self._phases[self._phase(job)] -= 1
         known = self._known(job)
-        self._held -= known - 1
+        self._held -= self._whole(known - 1)
         return job.filled if job.since is None else known - 1
 
     def _decode_if_filled(self, trajectory: int, job: _Job) -> None:
@@ -305,10 +343,17 @@ class Batching:
             del self._prefilling[trajectory]
             self._decoding[trajectory] = job
             job.since = self._step
+            self._phases[self._phase(job)] += 1
+
+    def _phase(self, job: _Job) -> int:
+        """What a decoding job holds, less the number of the step, modulo the block."""
+        return (self._known(job) - 1 - self._step) % self.config.block_tokens
 
     def _chunks(self) -> tuple[tuple[int, int], ...]:
         """Which tokens to prefill in one step, the earliest admitted first."""
         budget = self.config.prefill_tokens
+        if self.config.step_tokens:
+            budget = min(budget, self.config.step_tokens - len(self._decoding))
         chunks: list[tuple[int, int]] = []
         for trajectory, job in self._prefilling.items():
             if not budget:
@@ -320,14 +365,23 @@ class Batching:
 
     def _repeats(self, prefill: tuple[tuple[int, int], ...]) -> int:
         """How often the same step can be done before a decision is due."""
-        room = self.config.kv_tokens - self._held
-        by_room = room // len(self._decoding) if self._decoding else None
+        by_room = self._repeats_by_room() if self._decoding else None
         if not prefill:
             return by_room or 0
         trajectory, count = prefill[0]
         job = self._prefilling[trajectory]
         by_prefill = (job.known - 1 - job.filled) // count if len(prefill) == 1 else 1
         return by_prefill if by_room is None else min(by_room, by_prefill)
+
+    def _repeats_by_room(self) -> int:
+        """How many steps the jobs that decode can do before one of them finds no block."""
+        block = self.config.block_tokens
+        rounds, left = divmod((self.config.kv_tokens - self._held) // block, len(self._decoding))
+        for ahead in range(block):
+            left -= self._phases[-(self._step + ahead) % block]
+            if left < 0:
+                return rounds * block + ahead
+        return (rounds + 1) * block  # not reached: a round begins as many blocks as there are jobs, and fewer are left
 
     def _known(self, job: _Job) -> int:
         """Known tokens of a job now."""

@@ -7,8 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from policies.batching import Batching, BatchingConfig
 
 LIMITS = st.builds(
-    lambda slots, more, kv, prefill, refill, headroom: BatchingConfig(
-        slots, slots + more, kv, prefill, refill, headroom
+    lambda slots, more, kv, prefill, refill, headroom, step, block, shrink: BatchingConfig(
+        slots, slots + more, kv, prefill, refill, headroom, step and slots + step, block, shrink
     ),
     st.integers(1, 5),
     st.integers(0, 4),
@@ -16,6 +16,9 @@ LIMITS = st.builds(
     st.integers(1, 30),
     st.integers(1, 6),
     st.integers(1, 12),
+    st.integers(0, 12),
+    st.integers(1, 5),
+    st.booleans(),
 )
 
 
@@ -93,21 +96,36 @@ class Batches(RuleBasedStateMachine):
             assert trajectory == self.admitted.pop(), "the youngest goes first"
             assert self.admitted, "the oldest never goes"
             self.order.insert(0, trajectory)
-            self.filled[trajectory] = 0
+            if not self.subject.config.shrink:
+                self.filled[trajectory] = 0
             self.paused = True
+        self._shrunk(plan)
         assert not (self.paused and plan.admitted), "the room was taken for those that run"
         for admission in plan.admitted:
             assert admission.trajectory == self.order.pop(0), "first come, first served; the preempted before all"
-            assert admission.cached == self.filled.get(admission.trajectory, 0)
+            if self.subject.config.shrink:
+                assert admission.cached <= self.filled.get(admission.trajectory, 0)
+            else:
+                assert admission.cached == self.filled.get(admission.trajectory, 0)
             self.filled[admission.trajectory] = admission.cached
             self.admitted.append(admission.trajectory)
-        assert sum(count for _, count in plan.prefill) <= self.subject.config.prefill_tokens
+        computed = sum(count for _, count in plan.prefill)
+        assert computed <= self.subject.config.prefill_tokens
+        assert computed + plan.decoding <= (self.subject.config.step_tokens or computed + plan.decoding)
         assert len(dict(plan.prefill)) == len(plan.prefill)
         assert (plan.steps > 0) == bool(self.jobs), "whoever is there, somebody gets on"
         again = self.subject.plan()
         assert (again.prefill, again.decoding, again.admitted) == (plan.prefill, plan.decoding, ())
         if plan.steps:
             self._advance(plan, steps, keep)
+
+    def _shrunk(self, plan):
+        """Prefixes that do not run have given way: as far as was needed, and in whole blocks."""
+        limits = self.subject.config
+        for trajectory, held in self.subject.cached.items():
+            before = self.filled[trajectory]
+            assert held == before or (limits.shrink and held < before and held % limits.block_tokens == 0)
+            self.filled[trajectory] = held
 
     def _advance(self, plan, steps, keep):
         decoding = self.subject.decoding
@@ -147,7 +165,8 @@ class Batches(RuleBasedStateMachine):
         assert len(running) <= limits.slots
         assert len(running) + len(cached) <= limits.rows
         assert self.subject.held <= limits.kv_tokens
-        assert self.subject.held == sum(self.jobs[name][0] - 1 for name in running) + sum(cached.values())
+        holdings = [*(self.jobs[name][0] - 1 for name in running), *cached.values()]
+        assert self.subject.held == sum(-(-tokens // limits.block_tokens) for tokens in holdings) * limits.block_tokens
         assert list(running) == self.admitted
         assert list(self.subject.waiting) == self.order
         assert cached == {name: held for name, held in self.filled.items() if name not in running and held}

@@ -171,6 +171,46 @@ def test_recompute_makes_running_jobs_prefill_again_and_drops_what_is_cached():
     assert subject.held == 15
 
 
+def test_decoding_takes_its_tokens_from_the_budget_of_the_step():
+    subject = batching(step_tokens=20)
+    for trajectory, known in ((1, 1), (2, 1), (3, 51)):
+        subject.submit(trajectory, known, known + 90)
+    assert (subject.plan().prefill, subject.plan().decoding, subject.plan().steps) == (((3, 18),), 2, 2)
+    subject.advance(2)
+    assert subject.plan().prefill == ((3, 14),)
+
+
+def test_memory_is_held_in_whole_blocks():
+    subject = batching(kv_tokens=100, block_tokens=16)  # six blocks
+    subject.submit(1, 17, 80)
+    subject.submit(2, 21, 60)
+    subject.plan()
+    assert subject.held == 16 + 32
+    subject.advance()
+    assert subject.plan().steps == 28  # their new blocks are due at once and after 12 steps, after 16 and 28
+    subject.advance(28)
+    assert subject.held == 48 + 48
+    assert subject.plan().preempted == (2,)
+    assert (subject.held, subject.plan().steps) == (48, 52)
+    assert batching(kv_tokens=100, block_tokens=16).fits(97)
+    assert not batching(kv_tokens=100, block_tokens=16).fits(98)
+
+
+def test_what_was_held_of_a_preempted_job_gives_way_from_its_end():
+    subject = batching(kv_tokens=96, block_tokens=16, shrink=True)
+    subject.submit(1, 17, 80)
+    subject.submit(2, 21, 60)
+    decode_all(subject, 28)
+    plan = subject.plan()
+    assert (plan.preempted, plan.evicted, subject.cached) == ((2,), (), {2: 48})  # its own next block found no room
+    assert plan.steps == 4
+    subject.advance(4)
+    assert (subject.plan().evicted, subject.cached) == ((), {2: 32})  # the first job has begun a block
+    subject.remove(1, keep=False)
+    plan = subject.plan()
+    assert (plan.admitted, plan.prefill) == ((Admission(2, 32),), ((2, 16),))
+
+
 def test_what_can_never_run_is_refused():
     subject = batching(kv_tokens=50)
     assert subject.fits(51)
@@ -184,3 +224,7 @@ def test_what_can_never_run_is_refused():
         subject.remove(2, keep=False)
     with pytest.raises(UsageError, match="rows=3"):
         BatchingConfig(slots=4, rows=3)
+    with pytest.raises(UsageError, match="step_tokens=4 must exceed slots=4"):
+        BatchingConfig(slots=4, rows=8, step_tokens=4)
+    with pytest.raises(UsageError, match="kv_tokens=10 is less than a block of block_tokens=16"):
+        BatchingConfig(kv_tokens=10, block_tokens=16)
