@@ -5,6 +5,7 @@
 #   make test-cluster             runs on a Ray of three nodes on this machine, of which some die (the extra `cluster`)
 #   make bench NAME=messages      one benchmark, one JSON object a line
 #   make sglang-cpu               SGLang for the CPU, in an environment of its own (2.8 GB); make test-sglang uses it
+#   make fidelity DATA=FOLDER     predictions against recorded and published runs, into docs/fidelity.md
 #   make lint | format | env | clean
 #
 # PYTHON is the interpreter that makes the environment (3.11 or newer). PIP_ARGS go to pip, e.g. the address of an index
@@ -15,12 +16,13 @@ VENV ?= .venv
 PIP_ARGS ?=
 ARGS ?=
 PYTEST_ARGS ?=
+DATA ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 SGLANG_VENV ?= .venv-sglang
 SGLANG_STAMP := $(SGLANG_VENV)/.made
 
-.PHONY: env train test test-cluster sglang-cpu test-sglang bench lint format clean
+.PHONY: env train test test-cluster sglang-cpu test-sglang bench lint format clean fidelity
 .DEFAULT_GOAL := test
 
 env: $(STAMP)
@@ -57,6 +59,9 @@ test-cluster: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench $(NAME)
+
+fidelity: $(STAMP)
+	@$(BIN)/braid fidelity $(DATA)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

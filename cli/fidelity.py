@@ -1,0 +1,36 @@
+"""`braid fidelity DATA`: predicts what was recorded and published in a folder of data, and writes the report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from buffers.errors import UsageError
+
+NAME = "fidelity"
+HELP = "compare predictions with recorded and published runs; write the report"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("data", help="folder with llmservingsim/ in it, or a folder with sim/ in it")
+    parser.add_argument("--output", default="docs/fidelity.md", help="where the report goes")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Predict, compare, write; the exit status."""
+    from sim.fidelity import report, serving
+
+    given = Path(args.data)
+    folder = given / "sim" if (given / "sim").is_dir() else given
+    if not (folder / "llmservingsim").is_dir():
+        raise UsageError(
+            f"data = {given}: no llmservingsim folder there; name the folder of the data sets (make fidelity DATA=FOLDER)"
+        )
+    runs = serving.served(folder / "llmservingsim")
+    output = Path(args.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(report.document(runs), "utf-8")
+    print(report.serving(runs))
+    print(f"report: {output}")
+    return 0

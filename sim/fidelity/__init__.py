@@ -1,0 +1,1 @@
+"""Predictions against what was recorded and published, with the misses."""
