@@ -25,7 +25,7 @@ def main(args: argparse.Namespace) -> int:
     folder = given / "sim" if (given / "sim").is_dir() else given
     if not (folder / "llmservingsim").is_dir():
         raise UsageError(
-            f"data = {given}: no llmservingsim folder there; name the folder of the data sets (make fidelity DATA=FOLDER)"
+            f"data = {given}: no llmservingsim folder there; name the folder of the data sets (DATA=FOLDER)"
         )
     runs = serving.served(folder / "llmservingsim")
     output = Path(args.output)

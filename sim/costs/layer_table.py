@@ -4,7 +4,7 @@ A folder of tables (the layout of LLMServingSim's profiler, MIT; times in micros
 
     dense.csv         layer, tokens                                            what depends on a step's tokens alone
     per_sequence.csv  layer, sequences                                         what depends on its sequences alone
-    attention.csv     prefill_chunk, kv_prefill, n_decode, kv_decode           one chunk beside a batch of equal contexts
+    attention.csv     prefill_chunk, kv_prefill, n_decode, kv_decode          one chunk beside a batch of equal contexts
     skew.csv          ..., t_mean_us, t_max_us, t_skew_us                      (may lack) batches of unequal contexts
     moe.csv           tokens, activated_experts                                (may lack) the experts of one layer
 

@@ -1,8 +1,8 @@
 """Recorded serving runs: who asked when for how many tokens, under which limits, and when the tokens came.
 
-A run's folder holds `requests.jsonl` (arrival_time, input_toks, output_toks; queued_ts, first_token_ts, last_token_ts in
-seconds of another clock) and `meta.json` (the engine's arguments, and its blocks if it recorded them). Arrivals, lengths
-and limits are inputs of a replay; what the three last columns say is what it must predict.
+A run's folder holds `requests.jsonl` (arrival_time, input_toks, output_toks; queued_ts, first_token_ts, last_token_ts
+in seconds of another clock) and `meta.json` (the engine's arguments, and its blocks if it recorded them). Arrivals,
+lengths and limits are inputs of a replay; what the three last columns say is what it must predict.
 """
 
 from __future__ import annotations
