@@ -93,12 +93,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-codec", action="store_true", help="hand messages over as they are (same digest)")
     parser.add_argument("--check-determinism", action="store_true", help="run twice; name the first diverging event")
     parser.add_argument("--run-dir", metavar="DIR", help="write config, numbers and events there, as a live run does")
+    parser.add_argument("--like", metavar="RUN_DIR", help="predict a live run and compare (see braid calibrate)")
+    parser.add_argument("--costs", default="", help="with --like: a cost file (default: RUN_DIR/costs.json)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", help="folder for a scenario's trace (Chrome format) and plots")
 
 
 def main(args: argparse.Namespace) -> int:
     """Simulate and print; the exit status."""
+    if args.like:
+        from cli.likeness import like
+
+        return like(Path(args.like), args.costs, args.json)
     settings = list(args.settings) + ([f"seed={args.seed}"] if args.seed is not None else [])
     path = Path(args.config) if args.config else None
     if path is not None and is_scenario(configuration.read_table(path)):
