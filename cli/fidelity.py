@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Predict, compare, write; the exit status."""
-    from sim.fidelity import report, serving
+    from sim.fidelity import published, report, serving
 
     given = Path(args.data)
     folder = given / "sim" if (given / "sim").is_dir() else given
@@ -28,9 +28,11 @@ def main(args: argparse.Namespace) -> int:
             f"data = {given}: no llmservingsim folder there; name the folder of the data sets (DATA=FOLDER)"
         )
     runs = serving.served(folder / "llmservingsim")
+    rows = published.targets(folder / "published" / "targets.csv")
     output = Path(args.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(report.document(runs), "utf-8")
+    output.write_text(report.document(runs, rows), "utf-8")
     print(report.serving(runs))
+    print(report.published(rows))
     print(f"report: {output}")
     return 0

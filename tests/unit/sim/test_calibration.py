@@ -64,6 +64,7 @@ def test_known_costs_are_found(run):
     found = calibrate(run, 4)
     assert found.engine.residual < 0.05
     assert found.engine.costs["step_s"] == pytest.approx(0.004, rel=0.2)
+    assert found.engine.costs["row_s"] == pytest.approx(0.0002, rel=0.3)
     assert found.trainer.costs["token_s"] == pytest.approx(0.0005, rel=0.5)
     assert found.single["checkpoint"] == pytest.approx(0.05, rel=0.05)
     assert found.single["install"] == pytest.approx(0.003, rel=0.05)
