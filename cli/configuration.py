@@ -77,7 +77,7 @@ def read_table(path: Path) -> Table:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; name an existing config or leave it out") from None
     except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a TOML file ({error})") from None
+        raise UsageError(f"{path}: cannot be read as a TOML file ({error}); name one that can") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}; texts stand in quotes, one `key = value` a line") from None
 

@@ -118,12 +118,12 @@ class RunConfig:
                 f"{schedule.max_response_tokens}: make it smaller, or set schedule.partial = false"
             )
         if self.generates_with not in ("torch", "sglang"):
-            raise UsageError(f"generates_with = {self.generates_with!r}; it is torch or sglang")
+            raise UsageError(f"generates_with = {self.generates_with!r}: take torch or sglang")
         for section, room in self.contexts().items():
             if schedule.max_response_tokens >= room:
                 raise UsageError(
                     f"schedule.max_response_tokens = {schedule.max_response_tokens} leaves no room for a prompt in "
-                    f"{section}.context_tokens = {room}"
+                    f"{section}.context_tokens = {room}: raise the latter"
                 )
         if self.trainer.update.temperature != self.sampling.temperature:
             raise UsageError(
