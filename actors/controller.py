@@ -40,7 +40,7 @@ from actors.messages import (
     TakeSnapshot,
 )
 from actors.roster import Beat, Pace, Roster
-from actors.schedules.schedule import JobView, Schedule, WorkerView
+from actors.schedules.schedule import JobView, Schedule, Workers, WorkerView
 from buffers.answers import MemberView, Opened, Reassigned, Refused, Snapshot
 
 Phase = Literal["waiting", "held", "to_score", "scoring", "asking"]
@@ -98,7 +98,7 @@ class Controller:
         self._to_score: deque[Track] = deque()
         self._generators: dict[str, Worker] = {}
         self._rewarders: dict[str, Worker] = {}
-        self._views: dict[str, WorkerView] = {}
+        self._views = Workers(schedule.room)
         self._ordinal = 0
         """Of the last groups that were opened. A refused one is used again, so a late copy's groups are heard of."""
         self._opening = False
@@ -222,6 +222,7 @@ class Controller:
             self._views[context.sender] = worker.view
         worker.view.version = message.version
         worker.view.slots = message.slots
+        self._views.changed(context.sender)
         self._reconcile(worker, "held", message.held, context)
 
     def _on_rewarder_state(self, message: RewarderState, context: Context) -> None:
@@ -258,6 +259,7 @@ class Controller:
                     context.decide("silent", worker.view.name)
                     del workers[worker.view.name]
                     self._views.pop(worker.view.name, None)
+                    self._views.changed(worker.view.name)
                     for track in list(worker.held.values()):
                         self._lose(track, context)
 
@@ -354,7 +356,7 @@ class Controller:
     def _open(self, context: Context) -> None:
         if self._opening or self._blocked:
             return
-        room = sum(max(0, self._schedule.room(view)) for view in self._views.values() if view.version >= 0)
+        room = self._views.total_room
         count = self._schedule.groups_to_open(room, len(self._fresh) + len(self._resumed))
         if count <= 0:
             return
@@ -396,12 +398,16 @@ class Controller:
         track.missed = 0
         worker.held[track.trajectory] = track
         worker.view.held += 1
+        if phase == "held":
+            self._views.changed(worker.view.name)
 
     def _take_back(self, track: Track) -> None:
         workers = self._generators if track.phase == "held" else self._rewarders
         worker = workers.get(track.holder)
         if worker is not None and worker.held.pop(track.trajectory, None) is not None:
             worker.view.held -= 1
+            if track.phase == "held":
+                self._views.changed(worker.view.name)
         track.holder = ""
 
     def _drop(self, track: Track) -> None:

@@ -11,7 +11,8 @@ Admission itself (`live + k <= (eta + 1) * batch * oversample`) is replay's, in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from heapq import heappop, heappush
 from typing import Literal
 
 import msgspec
@@ -92,6 +93,53 @@ class WorkerView(msgspec.Struct):
     held: int
 
 
+class Workers(dict[str, WorkerView]):
+    """The generators by name, with an index: the least loaded that has room, without looking at all of them.
+
+    Whoever changes a view says so by `changed`. Room is what the schedule says; an entry of the index that is no longer
+    right is dropped when it comes up.
+    """
+
+    def __init__(self, room: Callable[[WorkerView], int]) -> None:
+        super().__init__()
+        self._room = room
+        self._rooms: dict[str, int] = {}
+        self._heaps: dict[int, list[tuple[float, str, int]]] = {}
+        """By version: heap of (load, name, held)."""
+        self.total_room = 0
+        """Of those that have weights."""
+
+    def changed(self, name: str) -> None:
+        """A view was put in, changed or taken out."""
+        view = self.get(name)
+        room = max(0, self._room(view)) if view is not None and view.version >= 0 else 0
+        self.total_room += room - self._rooms.get(name, 0)
+        self._rooms[name] = room
+        if view is not None and room:
+            heappush(self._heaps.setdefault(view.version, []), (view.held / view.slots, name, view.held))
+
+    def least_loaded(self, min_version: int) -> WorkerView | None:
+        """The least loaded with room, those that have the version first; None if nobody has room."""
+        best: tuple[bool, float, str] | None = None
+        for version in list(self._heaps):
+            top = self._top(version)
+            if top is not None and (best is None or (version < min_version, *top) < best):
+                best = (version < min_version, *top)
+        return None if best is None else self[best[2]]
+
+    def _top(self, version: int) -> tuple[float, str] | None:
+        heap = self._heaps[version]
+        while heap:
+            load, name, held = heap[0]
+            view = self.get(name)
+            current = view is not None and view.version == version and view.held == held and self._rooms[name]
+            if current and view is not None and load == view.held / view.slots:
+                return load, name
+            heappop(heap)
+        del self._heaps[version]
+        return None
+
+
 class Schedule:
     """The one loop's schedule; subclass or replace it."""
 
@@ -111,6 +159,9 @@ class Schedule:
         home = workers.get(job.home)
         if home is not None and self.room(home) > 0:
             return home.name
+        if isinstance(workers, Workers):
+            found = workers.least_loaded(job.min_version)
+            return None if found is None else found.name
         best: WorkerView | None = None
         for worker in workers.values():
             if self.room(worker) <= 0 or worker.version < 0:
