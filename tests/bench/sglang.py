@@ -32,7 +32,7 @@ from tests.bench.alternate import alternate, row
 PYTHON = os.environ.get("BRAID_SGLANG_PYTHON", ".venv-sglang/bin/python")
 CASES = ((8, 128), (32, 128), (32, 512))
 """(requests at once, tokens of each)."""
-RUNS = 5
+RUNS = 4
 Events = queue.SimpleQueue[EngineEvent]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from buffers.segment import expand, ids_of, logps_of, token_arrays
-from policies.engine import EngineFailed, Installed, Job, Sampling
+from policies.engine import EngineFailed, EngineReport, Installed, Job, Sampling
 from policies.engines.sglang.config import SGLangConfig
 from policies.engines.sglang.engine import SGLangEngine
 from policies.models import TinyConfig, load_model, logps_of_tokens, save_model, tiny_model
@@ -44,17 +44,25 @@ class Desk:
         self.models, self.log = models, log
         self.plain = [load_model(folder).eval() for folder in models]
         self.events = queue.SimpleQueue()
+        self.passed = []
         settings = {"model": models[0], "log": str(log), "context_tokens": 1000, "repetition": False, **settings}
         self.engine = SGLangEngine(SGLangConfig(**settings), self.events.put)
         self.version = self.next(Installed, 300).version
 
     def next(self, kind, seconds=120):
+        """The next event of a kind; others wait for whoever asks for theirs."""
+        for event in self.passed:
+            if isinstance(event, kind):
+                self.passed.remove(event)
+                return event
         deadline = time.monotonic() + seconds
         while True:
             event = self.events.get(timeout=max(0.01, deadline - time.monotonic()))
             assert not isinstance(event, EngineFailed), event
             if isinstance(event, kind):
                 return event
+            if not isinstance(event, EngineReport):
+                self.passed.append(event)
 
     def update(self):
         """The next version, from the other model."""

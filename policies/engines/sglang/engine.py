@@ -71,7 +71,8 @@ class SGLangEngine:
         self._transport: Transport = transport_of(config)
         self._client: Client | None = None
         self._version, self._source = -1, f"file:{config.model}"
-        self._names = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count())
+        self._names = (f"{own}-{number}." for own in [secrets.token_hex(4)] for number in itertools.count())
+        """Of calls. The point at the end keeps each from being the beginning of another: aborts go by beginnings."""
         self._works: dict[int, Work] = {}
         self._waiting: deque[Work] = deque()
         self._running = 0
