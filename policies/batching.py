@@ -78,7 +78,7 @@ class BatchingConfig:
         if self.step_tokens and self.step_tokens <= self.slots:
             raise UsageError(f"step_tokens={self.step_tokens} must exceed slots={self.slots}, or be 0 for no limit")
         if self.kv_tokens < self.block_tokens:
-            raise UsageError(f"kv_tokens={self.kv_tokens} is less than a block of block_tokens={self.block_tokens}")
+            raise UsageError(f"kv_tokens={self.kv_tokens} must be at least a block, block_tokens={self.block_tokens}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ def measure(records: Sequence[Record], settings: dict[str, Any], first: int) -> 
     """The same measures of a live run and of a simulated one, from version `first` to the last."""
     published = publications(records)
     if first >= len(published) - 1:
-        raise UsageError(f"{len(published)} versions were published, none behind version {first}: nothing to measure")
+        raise UsageError(f"{len(published)} versions were published, none behind version {first}: take a longer run")
     begin, end = published[first], published[-1]
     inside = [record for record in records if begin <= record.at_ns <= end]
     decided = [record for record in inside if isinstance(record, Decision)]

@@ -180,4 +180,4 @@ def load(path: Path) -> Calibration:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Calibration)
     except (OSError, msgspec.MsgspecError) as error:
-        raise UsageError(f"{path} is no cost file of braid calibrate: {error}") from None
+        raise UsageError(f"{path} is no cost file ({error}); write one with braid calibrate") from None

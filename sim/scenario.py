@@ -122,7 +122,7 @@ class Scenario:
             if not number >= 0:
                 raise UsageError(f"{key} = {number}: must be 0 or more")
         if not 0 <= self.lengths.capped < 1:
-            raise UsageError(f"lengths.capped = {self.lengths.capped}: a share in [0, 1)")
+            raise UsageError(f"lengths.capped = {self.lengths.capped} must be a share in [0, 1)")
         if not 0 <= self.generator_gpus < self.gpus:
             raise UsageError(
                 f"generator_gpus = {self.generator_gpus} of gpus = {self.gpus}: leave at least one to train, or 0 to "
@@ -130,7 +130,7 @@ class Scenario:
             )
         if self.generating % self.generator_tp:
             raise UsageError(
-                f"generator_tp = {self.generator_tp}: {self.generating} generating accelerators are no multiple of it"
+                f"generator_tp = {self.generator_tp}: {self.generating} generating accelerators must be a multiple"
             )
         if self.lengths.mean > self.schedule.max_response_tokens:
             raise UsageError(

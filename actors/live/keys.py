@@ -90,7 +90,7 @@ def check_key(key: str, origin: str) -> None:
     except (ValueError, zmq.ZMQError):
         sound = False
     if not sound:
-        raise UsageError(f"{origin}: a key has {KEY_CHARACTERS} characters of Z85, as braid keys prints it")
+        raise UsageError(f"{origin}: a key has {KEY_CHARACTERS} characters of Z85; make some with braid keys")
 
 
 def serve_with(socket: zmq.Socket[Any], keys: Keys) -> None:

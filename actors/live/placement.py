@@ -27,7 +27,7 @@ class Needs(msgspec.Struct, frozen=True):
         """Ray places nothing that takes nothing."""
         amounts = (self.cpus, self.gpus, self.memory_gb, *self.resources.values())
         if min(amounts) < 0 or max(amounts) == 0:
-            raise UsageError(f"cluster: cpus = {self.cpus}, gpus = {self.gpus}: none below 0, and one above it")
+            raise UsageError(f"cluster: cpus = {self.cpus}, gpus = {self.gpus}: none must be below 0, and one above")
 
     def amounts(self) -> dict[str, float]:
         """In Ray's names and units."""

@@ -116,7 +116,9 @@ class LayerTable:
         experts = folder / "moe.csv"
         self._experts = Grid(_grid(experts, ("tokens", "activated_experts"))) if experts.exists() else None
         if self._experts is not None and not 0 < blocks.chosen <= blocks.experts:
-            raise UsageError(f"{experts} has experts; blocks.experts = {blocks.experts}, chosen = {blocks.chosen}")
+            raise UsageError(
+                f"{experts} has experts: blocks.experts = {blocks.experts} must reach chosen = {blocks.chosen} > 0"
+            )
         self.skew = _skew(folder / "skew.csv")
         """How far attention of unequal contexts lies from that of their mean towards that of their longest."""
 
@@ -174,7 +176,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows:
-        raise UsageError(f"{path} holds no rows")
+        raise UsageError(f"{path} holds no rows; name a table with measurements")
     return rows
 
 

@@ -108,7 +108,7 @@ def read_lengths(path: Path, column: str) -> tuple[int, ...]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
             if column not in (rows.fieldnames or ()):
-                raise UsageError(f"{path}: no column {column!r}; there are {', '.join(rows.fieldnames or ())}")
+                raise UsageError(f"{path}: no column {column!r}; take one of {', '.join(rows.fieldnames or ())}")
             lengths = tuple(sorted(int(float(row[column])) for row in rows))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); name a CSV file") from None

@@ -114,6 +114,6 @@ def read_config(path: Path) -> Model:
     except FileNotFoundError:
         raise UsageError(f"model = {str(path)!r}: no such file; name a model of the list or a config.json") from None
     except KeyError as error:
-        raise UsageError(f"{path}: key {error.args[0]} is missing; a Hugging Face config.json has it") from None
+        raise UsageError(f"{path}: key {error.args[0]} is missing; take the model's own config.json") from None
     except (OSError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise UsageError(f"{path}: not a Hugging Face config.json ({error})") from None
+        raise UsageError(f"{path}: not a Hugging Face config.json ({error}); take the model's own") from None

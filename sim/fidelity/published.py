@@ -54,7 +54,7 @@ def targets(path: Path) -> list[Target]:
             rows = list(csv.DictReader(file))
         observed = [float(row["observed"]) for row in rows]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is no file of targets with {', '.join(COLUMNS)}: {error}") from None
+        raise UsageError(f"{path} is no file of targets ({error}); {', '.join(COLUMNS)} are needed") from None
     return [_bounded(row, value, rows) for row, value in zip(rows, observed, strict=True)]
 
 

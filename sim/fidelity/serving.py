@@ -93,7 +93,7 @@ def served(folder: Path) -> list[Served]:
     """Every run below folder/bench/CARD/MODEL/vllm whose card's tables are below folder/profiler/perf/CARD."""
     runs = sorted(folder.glob("bench/*/*/vllm/requests.jsonl"))
     if not runs:
-        raise UsageError(f"no recorded serving runs at {folder}/bench/CARD/MODEL/vllm")
+        raise UsageError(f"no runs at {folder}/bench/CARD/MODEL/vllm; name the folder of recorded serving runs")
     return [_one(folder, path.parent) for path in runs]
 
 
@@ -102,7 +102,7 @@ def _one(folder: Path, run_folder: Path) -> Served:
     config = json.loads((run_folder.parent / "config.json").read_bytes())
     model = config["nodes"][0]["instances"][0]["model_name"]
     if model not in SHAPES:
-        raise UsageError(f"{run_folder}: model {model!r} is unknown; known are {', '.join(SHAPES)}")
+        raise UsageError(f"{run_folder}: model {model!r} is not known; take one of {', '.join(SHAPES)}")
     shape = SHAPES[model]
     run = read_run(run_folder, _capacity(shape, config))
     tables = folder / "profiler" / "perf" / card / model / "bf16" / f"tp{run.tensor_parallel}"

@@ -59,7 +59,7 @@ class SGLangConfig:
             if getattr(self, name) not in known:
                 raise UsageError(f"sglang.{name} = {getattr(self, name)!r}; it is one of {', '.join(known)}")
         if self.evaluator not in ("torch", "sglang"):
-            raise UsageError(f"sglang.evaluator = {self.evaluator!r}; it is torch or sglang")
+            raise UsageError(f"sglang.evaluator = {self.evaluator!r}: take torch or sglang")
         for name in ("slots", "remembered", "context_tokens"):
             if getattr(self, name) < 1:
                 raise UsageError(f"sglang.{name} = {getattr(self, name)} must be at least 1")
