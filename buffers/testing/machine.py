@@ -105,12 +105,12 @@ class Machine(RuleBasedStateMachine):
         demand(not taken, "a repeat is refused", f"trajectory {trajectory} was taken twice")
 
     @can("capacity")
-    @rule(count=st.sampled_from([0, 0, 2, 4]))
-    def crowd(self, count: int) -> None:
-        """Bring whole new trajectories until something must give way."""
+    @rule(count=st.sampled_from([0, 0, 2, 4]), last=st.booleans())
+    def crowd(self, count: int, last: bool) -> None:
+        """Bring new trajectories, whole or begun, until something must give way."""
         for _ in range(count if len(self.model.known) < 3 * TRAJECTORIES else 0):
             self.append(
-                max(TRAJECTORIES - 1, *self.model.known) + 1 if self.model.known else TRAJECTORIES, 3, True, 0, 0
+                max(TRAJECTORIES - 1, *self.model.known) + 1 if self.model.known else TRAJECTORIES, 3, last, 0, 0
             )
 
     # -- priorities ----------------------------------------------------------------------------------------------
