@@ -2,7 +2,7 @@
 
 Rates: vendors' figures for dense bf16 as listed by aiconfigurator (Apache-2.0, systems/*.yaml); H20's compute from
 verl's documentation; H800 is an H100 with 200 GB/s per direction. RTX cards: vendors' sheets. Efficiencies: fits to
-aiconfigurator's GEMM and attention tables (`docs/simulation.md`); cards without a table take the H100's.
+aiconfigurator's GEMM and attention tables; cards without a table take the H100's.
 """
 
 from __future__ import annotations
