@@ -42,7 +42,8 @@ class Health:
 
     def __init__(self) -> None:
         self._recent: dict[str, deque[float]] = {name: deque(maxlen=limit.window) for name, limit in LIMITS.items()}
-        self._ringing: set[str] = set()
+        self._ringing: dict[str, float] = {}
+        """Name and mean of what is beyond its limit."""
         self.alarms: dict[str, int] = {}
         """How often each alarm rang."""
 
@@ -55,11 +56,22 @@ class Health:
         recent.append(value)
         mean = sum(recent) / len(recent)
         if len(recent) < limit.window or limit.least <= mean <= limit.most:
-            self._ringing.discard(name)
+            self._ringing.pop(name, None)
             return None
-        if name in self._ringing:
+        known = name in self._ringing
+        self._ringing[name] = mean
+        if known:
             return None
-        self._ringing.add(name)
         self.alarms[name] = self.alarms.get(name, 0) + 1
-        bound = f"below {limit.least:g}" if mean < limit.least else f"above {limit.most:g}"
-        return f"alarm: {name} = {mean:.3g} is {bound}; {limit.advice}"
+        return f"alarm: {words(name, mean)}"
+
+    def sounding(self) -> list[str]:
+        """What is beyond its limit now, as sentences."""
+        return [words(name, mean) for name, mean in self._ringing.items()]
+
+
+def words(name: str, mean: float) -> str:
+    """A number beyond its limit, and what to do about it."""
+    limit = LIMITS[name]
+    bound = f"below {limit.least:g}" if mean < limit.least else f"above {limit.most:g}"
+    return f"{name} = {mean:.3g} is {bound}; {limit.advice}"

@@ -1,42 +1,10 @@
-"""What looks wrong in a run, in words, each with what to do about it. Pure: from a board to sentences."""
+"""What looks wrong in a run, in words, each with what to do about it: training health, and what a board shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cli.board import Board
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """A number that should stay on one side of a bound."""
-
-    name: str
-    bound: float
-    above: bool
-    """Whether it is the values above the bound that alarm."""
-    says: str
-    """`{value}` is the number."""
-
-
-ALARMS = (
-    Alarm("truncated_share", 0.05, True, "{value:.0%} of importance weights are cut: the policy moves too fast for "
-          "what it trains on; lower trainer.update.rate or schedule.eta"),
-    Alarm("masked_share", 0.10, True, "{value:.0%} of tokens are too old to train; lower schedule.eta, or let "
-          "responses be shorter"),
-    Alarm("skipped", 0.0, True, "a gradient was not finite and was skipped; lower trainer.update.rate"),
-    Alarm("mismatch", 0.05, True, "engine and trainer disagree by {value:.3f} nats a token on the same weights; check "
-          "that both run the same model and temperature"),
-    Alarm("entropy", 0.02, False, "entropy is {value:.3f} nats a token: hardly anything new is tried; raise "
-          "trainer.objective_settings.tau or use an earlier version"),
-    Alarm("all_wrong_share", 0.8, True, "{value:.0%} of the trained groups are wrong throughout and teach little; "
-          "begin with easier problems, or a better model"),
-    Alarm("all_right_share", 0.8, True, "{value:.0%} of the trained groups are right throughout and teach little; "
-          "harder problems would"),
-    Alarm("install_failed", 0.0, True, "a generator could not read new weights; see its log in the run's folder"),
-)  # fmt: skip
-"""In the order in which they are shown."""
 
 STALLED = 5.0
 """So many times the usual time without a version is a stall."""
@@ -46,11 +14,7 @@ IDLE = 0.5
 
 def alarms(board: Board) -> list[str]:
     """Sentences about a run as it is now; empty if nothing looks wrong."""
-    found = []
-    for alarm in ALARMS:
-        value = board.get(alarm.name)
-        if value is not None and (value > alarm.bound if alarm.above else value < alarm.bound):
-            found.append(alarm.says.format(value=value))
+    found = board.health.sounding()
     for check in CHECKS:
         found += check(board)
     return found
@@ -89,4 +53,10 @@ def lost(board: Board) -> list[str]:
     return [f"{failed:.0f} responses failed with their groups; see the rewarders' logs"] if failed else []
 
 
-CHECKS: tuple[Callable[[Board], list[str]], ...] = (stalled, starved, lengths_bent, lost)
+def unread(board: Board) -> list[str]:
+    """A generator could not read new weights."""
+    failed = board.get("install_failed") or 0.0
+    return ["a generator could not read new weights; see its log in the run's folder"] if failed else []
+
+
+CHECKS: tuple[Callable[[Board], list[str]], ...] = (stalled, starved, lengths_bent, lost, unread)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from actors.health import Health
 from buffers.histogram import read_bucket
 
 WINDOW_S = 30.0
@@ -23,6 +24,7 @@ class Board:
         self.versions = versions
         self.eta = eta
         self.now_s = 0.0
+        self.health = Health()
         self._began_s: float | None = None
         self._latest: dict[str, float] = {}
         self._first: tuple[float, float] | None = None
@@ -40,6 +42,7 @@ class Board:
             self._began_s = at_s
         self.now_s = max(self.now_s, at_s)
         self._latest[name] = value
+        self.health.take(name, value)
         if name in (*BUSY, "decoded_tokens", "trained_tokens"):
             self._recent.append((at_s, actor, name, value))
             if name in BUSY:

@@ -6,6 +6,7 @@ otherwise one about every two seconds.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Progress:
 
     def _warn(self) -> None:
         for sentence in alarms(self._board):
-            kind = sentence.partition(":")[0].lstrip("0123456789.% ")
+            kind = re.sub(r"[\d.%]+", "", sentence)
             if kind not in self._told:
                 self._told.add(kind)
                 print(f"alarm: {sentence}", flush=True)

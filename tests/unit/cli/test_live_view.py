@@ -5,8 +5,9 @@ import json
 import pytest
 from rich.console import Console
 
+from actors.health import LIMITS
 from actors.sinks.metrics_file import MetricsFile
-from cli.alarms import ALARMS, alarms
+from cli.alarms import alarms
 from cli.board import Board
 from cli.main import main
 from cli.progress import Progress
@@ -71,12 +72,19 @@ def test_the_view_shows_what_matters():
     assert "the learner waits 75% of the time" in text
 
 
-@pytest.mark.parametrize("alarm", ALARMS, ids=[alarm.name for alarm in ALARMS])
-def test_each_alarm_sounds_beyond_its_bound_only_and_says_what_to_do(alarm):
-    step = 0.01 if alarm.above else -0.01
-    assert alarms(board((1.0, "learner", alarm.name, alarm.bound))) == []
-    (sentence,) = alarms(board((1.0, "learner", alarm.name, alarm.bound + step)))
+@pytest.mark.parametrize("name", LIMITS)
+def test_each_limit_of_training_health_sounds_beyond_it_only_and_says_what_to_do(name):
+    limit = LIMITS[name]
+    within, beyond = (
+        (1.01 * limit.least, 0.9 * limit.least) if limit.least > 0 else (0.99 * limit.most, limit.most + 0.01)
+    )
+    assert alarms(board(*[(1.0, "learner", name, within)] * limit.window)) == []
+    (sentence,) = alarms(board(*[(1.0, "learner", name, beyond)] * limit.window))
     assert any(sign in sentence for sign in (";", ":"))
+
+
+def test_weights_that_a_generator_could_not_read_are_told():
+    assert "log" in alarms(board((0, "generator-0", "install_failed", 1.0)))[0]
 
 
 def test_a_stall_long_answers_lost_and_failures_are_told():
