@@ -140,12 +140,12 @@ class PriorityTree:
         indices = np.ascontiguousarray(indices, np.int64)
         priorities = np.ascontiguousarray(priorities, np.float64)
         if len(indices) != len(priorities):
-            raise UsageError(f"{len(indices)} indices and {len(priorities)} priorities do not fit each other")
+            raise UsageError(f"{len(indices)} indices and {len(priorities)} priorities; as many of each are needed")
         if not len(indices):
             return
         if indices.min() < 0 or indices.max() >= self.size:
             bad = int(indices[np.argmax((indices < 0) | (indices >= self.size))])
-            raise UsageError(f"index {bad} is out of range; the tree holds {self.size} items")
+            raise UsageError(f"index {bad} must be in range: the tree holds {self.size} items")
         if not (priorities.min() >= 0.0 and priorities.max() < np.inf):
             bad = int(np.argmin((priorities >= 0.0) & (priorities < np.inf)))
             raise UsageError(f"priority {priorities[bad]} of index {indices[bad]}: it must be finite and not negative")

@@ -33,12 +33,12 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(f"--examples is {args.examples}; it must be at least 1")
     module, _, name = args.buffer.partition(":")
     if not module or not name:
-        raise UsageError(f"{args.buffer!r} is not MODULE:NAME, e.g. my_module:MyBuffer")
+        raise UsageError(f"{args.buffer!r} must be MODULE:NAME, e.g. my_module:MyBuffer")
     sys.path.insert(0, str(Path.cwd()))
     try:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"{args.buffer} cannot be found: {error}") from error
+        raise UsageError(f"{args.buffer} cannot be found ({error}); name a module that can be imported") from error
     try:
         report = check(factory, args.examples)
     except BrokenBuffer as broken:

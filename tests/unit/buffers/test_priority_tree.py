@@ -35,6 +35,6 @@ def test_a_bad_priority_or_index_is_named_and_changes_nothing(compiled: bool) ->
     for index, priority in ((0, -1.0), (0, np.nan), (0, np.inf), (4, 1.0), (-1, 1.0)):
         with pytest.raises(UsageError, match=f"{index}"):
             tree.set(np.array([2, index]), np.array([1.0, priority]))
-    with pytest.raises(UsageError, match="do not fit"):
+    with pytest.raises(UsageError, match="as many of each"):
         tree.set(np.array([2]), np.array([1.0, 2.0]))
     assert tree.total == 2.0
