@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Predict, compare, write; the exit status."""
-    from sim.fidelity import published, report, serving
+    from sim.fidelity import cases, published, report, serving
 
     given = Path(args.data)
     folder = given / "sim" if (given / "sim").is_dir() else given
@@ -29,10 +29,12 @@ def main(args: argparse.Namespace) -> int:
         )
     runs = serving.served(folder / "llmservingsim")
     rows = published.targets(folder / "published" / "targets.csv")
+    found = [cases.said(case) for case in cases.CASES]
     output = Path(args.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(report.document(runs, rows), "utf-8")
+    output.write_text(report.document(runs, rows, found), "utf-8")
     print(report.serving(runs))
+    print(report.simulated(rows, found))
     print(report.published(rows))
     print(f"report: {output}")
     return 0
