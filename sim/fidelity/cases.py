@@ -28,8 +28,8 @@ class Case:
     scenario: Scenario
     base: str
     """The schedule of the row that ratios are taken to; its own for that row."""
-    fitted: str = ""
-    """Inputs that the publication does not give, with the row that they were chosen on."""
+    unpublished: str
+    """Inputs that the publication does not give: fitted, with the row that they were chosen on, or assumed."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,10 @@ def areal(eta: int) -> Scenario:
     )
 
 
-AREAL = "mean length 3,500 and a tenth at the cap, on eta 0"
+NEMO = "assumed: spread of lengths 1.0, prompts of 256, 256 slots, switch 15 s"
+AREAL = "fitted on eta 0: mean length 3,500, a tenth at the cap; assumed: 6 + 2 accelerators, spread 0.9, 256 slots"
 CASES = (
-    Case("nemo_rl_v0.5", "llama-3.1-8b", "sync", nemo(0, 0, 1019), "sync"),
-    Case("nemo_rl_v0.5", "llama-3.1-8b", "1-step-off with in-flight update", nemo(1, 8, 1123), "sync"),
+    Case("nemo_rl_v0.5", "llama-3.1-8b", "sync", nemo(0, 0, 1019), "sync", NEMO),
+    Case("nemo_rl_v0.5", "llama-3.1-8b", "1-step-off with in-flight update", nemo(1, 8, 1123), "sync", NEMO),
     *(Case("areal_table7", "r1-distill-qwen-1.5b", f"eta {eta}", areal(eta), "eta 0", AREAL) for eta in (0, 1, 4)),
 )

@@ -84,11 +84,11 @@ def simulated(rows: Sequence[Target], found: Sequence[Said]) -> str:
                 "-" if own else f"{ratio:.2f} for {published_ratio:.2f}",
                 "-" if own else error(ratio, published_ratio),
                 one.bottleneck,
-                case.fitted or "nothing",
+                case.unpublished,
             ]
         )
     head = ["publication", "schedule", "published", "simulated", "error", "ratio to the synchronous row", "its error"]
-    return table([*head, "bottleneck", "fitted"], lines)
+    return table([*head, "bottleneck", "not published"], lines)
 
 
 def is_base(one: Case, case: Case) -> bool:
@@ -122,9 +122,9 @@ limits of the run, the model's shape, and what the run's `config.json` says of t
 
 ## Published step times, simulated
 
-The real cast on cost models (`sim/fidelity/cases.py`), the same constants for all cases. Goals: ratio within 15 %, time
-within 30 %, the order right. Inputs that a publication does not give, the split of AReaL's eight accelerators (6 + 2)
-and the spread of lengths among them, count as fitted where they are named, and as defaults of the cost models elsewhere.
+The real cast on cost models (`sim/fidelity/cases.py`), the same constants for all cases. Goals: ratio within 15 %,
+time within 30 %, the order right. The last column lists what a publication does not give: what was chosen on a row
+counts as fitted on it, what was assumed was chosen on none.
 
 {simulated}
 
