@@ -446,6 +446,7 @@ class Buffer:
         group.ended += 1
         if group.ended == group.k:
             group.ended_version = held.meta.highest
+            held.unscored[group.group] = group
         held.meta.ended += 1
         held.meta.ended_tokens += row.length
         held.note_group(group)

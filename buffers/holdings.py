@@ -61,6 +61,8 @@ class Holdings:
         self.prompts = Prompts(config.prompts, config.seed)
         self.counts: dict[State, int] = dict.fromkeys(STATES, 0)
         self.reserved_tokens = 0
+        self.unscored: dict[int, GroupRow] = {}
+        """Groups whose members have all ended and are not all scored."""
         self.open_groups = 0
         """Groups not all of whose members are scored."""
         self.journal = Journal()
@@ -122,6 +124,7 @@ class Holdings:
         """Move a scored group and all its members to `eligible`, `leased` or `applied`."""
         if group.stage == "open":
             self.open_groups -= 1
+            self.unscored.pop(group.group, None)
         elif group.stage == "eligible":
             del self.eligible[group.group]
         counts = self.counts
@@ -138,6 +141,7 @@ class Holdings:
         """Close a group as consumed, evicted or failed; its space and its rows are free afterwards."""
         if group.stage == "open":
             self.open_groups -= 1
+            self.unscored.pop(group.group, None)
         self.eligible.pop(group.group, None)
         self.undurable.pop(group.group, None)
         del self.groups[group.group]
@@ -303,6 +307,8 @@ class Holdings:
         for group in self.groups.values():
             if group.stage == "open":
                 self.open_groups += 1
+                if group.ended == group.k:
+                    self.unscored[group.group] = group
             elif group.stage == "eligible":
                 self.eligible[group.group] = group
             if group.uses > group.durable_uses:

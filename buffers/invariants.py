@@ -116,3 +116,6 @@ def _indexes(held: Holdings) -> Iterator[str]:
         yield f"the index of undurable uses is {sorted(held.undurable)}"
     if held.open_groups != sum(group.stage == "open" for group in held.groups.values()):
         yield f"the count of open groups is {held.open_groups}"
+    unscored = {number for number, group in held.groups.items() if group.stage == "open" and group.ended == group.k}
+    if held.unscored.keys() != unscored:
+        yield f"groups {sorted(held.unscored)} are said to wait for scores, {sorted(unscored)} do"

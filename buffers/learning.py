@@ -24,7 +24,7 @@ from buffers.draws import uniform
 from buffers.errors import ContractError
 from buffers.group import age_of, deadline_of, signal_of
 from buffers.holdings import Holdings
-from buffers.leasing import Candidate, Choice, Room, choose
+from buffers.leasing import Candidate, Choice, Room, choose, must_wait
 from buffers.priorities import PriorityRule
 from buffers.rows import WELCOME_KEY, GroupRow, LeaseRow, WelcomeRow
 
@@ -117,6 +117,8 @@ def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, ver
             return Refused("prompts", "all prompts were used and nothing is left to train on")
         return NOT_YET
     chosen = _choose(held, rule, version)
+    if not chosen:
+        return NOT_YET
     row = LeaseRow(
         meta.next_lease,
         incarnation,
@@ -133,7 +135,7 @@ def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, ver
 
 
 def _choose(held: Holdings, rule: PriorityRule, version: int) -> list[Choice]:
-    """The groups of the next lease."""
+    """The groups of the next lease; none while it has to wait for scores."""
     meta, config = held.meta, held.config
     candidates = []
     for group in sorted(held.eligible.values(), key=lambda group: group.position):
@@ -152,7 +154,9 @@ def _choose(held: Holdings, rule: PriorityRule, version: int) -> list[Choice]:
         meta.law_draws += 1
         return uniform(config.seed, LAW_STREAM, meta.law_draws)
 
-    return choose(candidates, room, draw)
+    uses = range(config.reuse)
+    awaited = [deadline_of(group, config.eta) + later for group in held.unscored.values() for later in uses]
+    return [] if must_wait(candidates, room, awaited) else choose(candidates, room, draw, awaited)
 
 
 def _leased(held: Holdings, row: LeaseRow) -> Leased:

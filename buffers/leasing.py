@@ -5,8 +5,10 @@ is if for every h >= 0 the uses that must start by version + h number at most
 
     (slots left in this version after this one) + h * (groups per version)
 
-and otherwise to the earliest deadline. Use u of a group must start by (version current when its last member ended)
-+ eta + u - 1. At oversample > 1 the law chooses over everything eligible, and age evicts the rest.
+and otherwise to the earliest deadline. Groups that have ended and wait for their scores count among those uses, though
+they cannot be chosen yet; a lease that would cost them their age waits for the scores. Use u of a group must start by
+(version current when its last member ended) + eta + u - 1. At oversample > 1 the law chooses over everything eligible,
+and age evicts the rest.
 
 Invariants: a group is chosen at most once per lease; the choice is a function of the arguments alone.
 """
@@ -53,13 +55,16 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     """Whether the law draws in proportion to the priority, or takes the greatest."""
 
 
-def choose(candidates: Sequence[Candidate], room: Room, draw: Callable[[], float]) -> list[Choice]:
+def choose(
+    candidates: Sequence[Candidate], room: Room, draw: Callable[[], float], awaited: Sequence[int] = ()
+) -> list[Choice]:
     """Fill the slots of a lease, as many as there are candidates for.
 
-    `draw` gives the next number in [0, 1); it is called once for each slot that is drawn in proportion.
+    `awaited` are the deadlines of the uses of groups that are eligible once they are scored. `draw` gives the next
+    number in [0, 1); it is called once for each slot that is drawn in proportion.
     """
     law = _Law(candidates, room.proportional, draw)
-    due = _Due(candidates, room)
+    due = _Due(candidates, room, awaited)
     chosen: list[Choice] = []
     for slot in range(min(room.slots, len(candidates))):
         after = room.left + room.slots - slot - 1
@@ -71,6 +76,24 @@ def choose(candidates: Sequence[Candidate], room: Room, draw: Callable[[], float
         due.remove(index)
         chosen.append(Choice(candidates[index].group, by_law))
     return chosen
+
+
+def must_wait(candidates: Sequence[Candidate], room: Room, awaited: Sequence[int]) -> bool:
+    """Whether a lease now, even by deadline alone, would cost groups their age that are only waiting for scores."""
+    if not (room.strict and awaited):
+        return False
+    return not _in_time(candidates, room, awaited) and _in_time(candidates, room, ())
+
+
+def _in_time(candidates: Sequence[Candidate], room: Room, awaited: Sequence[int]) -> bool:
+    """Whether all can be leased in time if this lease goes by deadline alone."""
+    due = _Due(candidates, room, awaited)
+    for slot in range(min(room.slots, len(candidates))):
+        index = due.earliest()
+        if not due.feasible_without(candidates[index], room.left + room.slots - slot - 1):
+            return False
+        due.remove(index)
+    return True
 
 
 class _Law:
@@ -103,7 +126,7 @@ class _Law:
 class _Due:
     """How many uses are due by which version."""
 
-    def __init__(self, candidates: Sequence[Candidate], room: Room) -> None:
+    def __init__(self, candidates: Sequence[Candidate], room: Room, awaited: Sequence[int]) -> None:
         self._candidates = candidates
         self._room = room
         self._by_horizon: list[int] = []
@@ -114,11 +137,16 @@ class _Due:
             return
         for candidate in candidates:
             horizon = max(0, candidate.deadline - room.version)
-            while len(self._by_horizon) < horizon + candidate.uses_left:
-                self._by_horizon.append(0)
             for later in range(candidate.uses_left):
-                self._by_horizon[horizon + later] += 1
+                self._count(horizon + later)
+        for deadline in awaited:
+            if deadline >= room.version:
+                self._count(deadline - room.version)
         self._order = sorted(range(len(candidates)), key=lambda index: (candidates[index].deadline, index))
+
+    def _count(self, horizon: int) -> None:
+        self._by_horizon += [0] * (horizon + 1 - len(self._by_horizon))
+        self._by_horizon[horizon] += 1
 
     def feasible_without(self, candidate: Candidate, slots_after: int) -> bool:
         """Whether everything else can still be leased in time once `candidate` takes this slot."""

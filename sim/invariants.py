@@ -278,6 +278,10 @@ class Invariants:
             self.complain(14, words)
         if not still:
             return
+        if self._config.oversample <= 1.0 and "evicted: age" in buffer.ledger().reasons:
+            self.complain(
+                4, f"groups were evicted for age at oversample {self._config.oversample:g}: {buffer.ledger().reasons}"
+            )
         if len(line) != self._goal_groups:
             self.complain(11, f"the weights contain {len(line)} uses, the run was for {self._goal_groups}")
         if self._last_buffer is not None and (words := _differ(self._last_buffer._held, buffer._held)):

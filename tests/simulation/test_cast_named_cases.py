@@ -9,6 +9,7 @@ from actors.standins import Checkpoint
 from buffers.buffer import Buffer
 from sim.cluster import finished
 from sim.faults import Act
+from sim.line_trainer import line_of
 from sim.plan import PATIENCE_EVENTS, Strike, build, run_plan
 from tests.simulation.cast_plans import cast_plan
 
@@ -77,7 +78,7 @@ def test_without_oversampling_nothing_is_evicted():
 
 def test_a_group_is_trained_twice_where_reuse_is_two():
     world = run(cast_plan(schedule={"reuse": 2, "versions": 6}))
-    line = world.place("learner").disk["line"]
+    line = line_of(world.place("learner").disk)
     assert {use for _, use in line} == {1, 2}
     assert len(set(line)) == len(line) == 6 * 16 // 4
 
@@ -239,7 +240,7 @@ def test_a_run_that_lost_its_last_versions_still_trains_them():
         strikes=[Strike("publish", 3, Act(1_000_000, "crash", "learner"))],
     )
     world = run(plan)
-    assert len(world.place("learner").disk["line"]) == 4 * 16 // 4
+    assert len(line_of(world.place("learner").disk)) == 4 * 16 // 4
     assert max(one.fields[0] for one in decided(world, "publish")) > 4
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from buffers.draws import uniform
-from buffers.leasing import Candidate, Room, choose
+from buffers.leasing import Candidate, Room, choose, must_wait
 
 
 def candidates(*deadlines: int, uses: int = 1) -> list[Candidate]:
@@ -78,3 +78,20 @@ def test_the_law_draws_in_proportion_and_no_group_twice() -> None:
 def test_a_lease_takes_what_there_is() -> None:
     assert [c.group for c in choose(candidates(12), room(3), numbers())] == [0]
     assert choose([], room(3), numbers()) == []
+
+
+def test_a_slot_goes_by_deadline_where_groups_that_wait_for_scores_will_need_what_is_left() -> None:
+    # due at 11: one here and two that are not scored yet; two slots a version
+    assert [c.by_law for c in choose(candidates(11, 13), room(1, left=1), numbers())] == [True]
+    chosen = choose(candidates(11, 13), room(1, left=0), numbers(), awaited=(11, 11))
+    assert [(c.group, c.by_law) for c in chosen] == [(0, False)]
+
+
+def test_a_lease_waits_for_scores_where_it_would_cost_their_groups_their_age_and_only_then() -> None:
+    due_now_and_later = candidates(11, 13)
+    assert must_wait(due_now_and_later, room(1, left=0), (10,))
+    assert not must_wait(due_now_and_later, room(1, left=1), (10,))
+    assert not must_wait(due_now_and_later, room(1, left=0), ())
+    assert not must_wait(due_now_and_later, room(1, left=0), (9,)), "it is too late for that one"
+    assert not must_wait(due_now_and_later, room(1, left=0, strict=False), (10,))
+    assert not must_wait(candidates(10, 10), room(1, left=0), (10,)), "not all of these can be saved either way"
