@@ -14,6 +14,8 @@ HELP = "compare predictions with recorded and published runs; write the report"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("data", help="folder with llmservingsim/ in it, or a folder with sim/ in it")
+    parser.add_argument("--live", nargs="*", default=[], metavar="RUN", help="live runs: costs are fitted on the first")
+    parser.add_argument("--cores", type=int, default=2, help="cores that the live runs shared (default: 2)")
     parser.add_argument("--output", default="docs/fidelity.md", help="where the report goes")
 
 
@@ -30,11 +32,29 @@ def main(args: argparse.Namespace) -> int:
     runs = serving.served(folder / "llmservingsim")
     rows = published.targets(folder / "published" / "targets.csv")
     found = [cases.said(case) for case in cases.CASES]
+    live = predicted([Path(run) for run in args.live], args.cores)
     output = Path(args.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(report.document(runs, rows, found), "utf-8")
+    output.write_text(report.document(runs, rows, found, live), "utf-8")
     print(report.serving(runs))
+    print(live)
     print(report.simulated(rows, found))
     print(report.published(rows))
     print(f"report: {output}")
     return 0
+
+
+def predicted(folders: list[Path], cores: int) -> str:
+    """The table of live runs, at costs fitted on the first."""
+    from sim.calibration import calibrate
+    from sim.calibration_world import measured, predict
+    from sim.fidelity import report
+
+    if not folders:
+        return "No live runs were given (`braid fidelity DATA --live RUN RUN ...`)."
+    costs = calibrate(folders[0], cores)
+    rows = []
+    for folder in folders:
+        settings, seen = measured(folder)
+        rows.append((folder.name, predict(costs, settings, seen.first), seen))
+    return report.live(folders[0].name, rows)
