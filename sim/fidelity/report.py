@@ -165,8 +165,9 @@ run, the others predicted by the same cast in virtual time. Each is measured fro
 {live}
 
 Lengths of responses are those of the run that was fitted on; a run of another setting learns at another pace and
-answers at other lengths, so trajectories/s errs more than tokens/s. Runs minutes apart on a machine that others use
-differ by up to a third in the time of equal updates, which nothing here can predict.
+answers at other lengths, so trajectories/s errs more than tokens/s. Equal updates took up to a third longer in one run
+than in another minutes later, on a machine that other work shares; such differences cannot be predicted. With two
+generators the prediction lets both wait for the learner where live they keep working at smaller batches.
 
 ## Published step times, simulated
 
