@@ -226,5 +226,5 @@ def test_what_can_never_run_is_refused():
         BatchingConfig(slots=4, rows=3)
     with pytest.raises(UsageError, match="step_tokens=4 must exceed slots=4"):
         BatchingConfig(slots=4, rows=8, step_tokens=4)
-    with pytest.raises(UsageError, match="kv_tokens=10 is less than a block of block_tokens=16"):
+    with pytest.raises(UsageError, match="kv_tokens=10 must be at least a block, block_tokens=16"):
         BatchingConfig(kv_tokens=10, block_tokens=16)
