@@ -1,7 +1,8 @@
 """What a simulated run came to, and why: the numbers of `braid simulate`, `compare` and `plan`.
 
-Rates are those of the steady part: from the first version that was trained to the last. Idle shares are of the time of
-all generators, or of the trainer; the bottleneck is named from them.
+Rates are those of the steady part: from the first version that was trained to the last, with checkpoints as often as
+they fall due and not the one that ends every run. Idle shares are of the whole run's time of all generators, or of the
+trainer; the bottleneck is named from them.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def outcome(simulation: Simulation, ended: bool, wall_s: float) -> Outcome:
     meter.close(world.now)
     seconds = world.now / 1e9
     versions = max(0, len(tally.published) - 1)
-    step_s = (tally.published[-1] - tally.published[0]) / 1e9 / versions if versions else 0.0
+    step_s = seconds_per_version(simulation, ended)
     per_version = one.schedule.batch * (tally.mean("response_tokens") or 0.0)
     rate = per_version / step_s if step_s else 0.0
     shares, why = idle(meter, world.now)
@@ -118,6 +119,25 @@ def outcome(simulation: Simulation, ended: bool, wall_s: float) -> Outcome:
         events=world.kernel.ordered,
         digest=world.digest,
     )
+
+
+def seconds_per_version(simulation: Simulation, ended: bool) -> float:
+    """Seconds between two publications; of a single version from the start, 0 of none.
+
+    The last publication of a run that ended waits for a checkpoint, due or not: it is taken out, and what is then short
+    of a checkpoint every `checkpoint_every` versions is put back in proportion.
+    """
+    published, every = simulation.tally.published, simulation.scenario.schedule.checkpoint_every
+    if len(published) < 2:
+        return 0.0
+    first = 1 if len(published) > 2 else 0
+    last = len(published) - 1
+    spans = last - first
+    took = published[last] - published[first]
+    if ended:
+        within = (last - 1) // every - first // every
+        took -= round((1 - spans / every + within) * simulation.plant.training.checkpoint())
+    return took / 1e9 / spans
 
 
 def idle(meter: Meter, now: int) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
