@@ -19,7 +19,7 @@ def test_the_cpu_example_learns_through_sglang(tmp_path, python):
     ledger = summary["ledger"]
     assert ledger["opened"] == ledger["trained"] + ledger["evicted"] + ledger["failed"] + ledger["in_flight"]
     assert summary["accuracy_after"]["sampled"] > summary["accuracy_before"]["sampled"] + 0.15
-    assert summary["engine_mismatch"]["tokens"] > 1000
+    assert summary["engine_mismatch"]["tokens"] > 200
     assert summary["engine_mismatch"]["mean"] < 1e-3
     assert summary["weight_update_s"]["count"] >= 10
     assert training.processes_of(folder) == {}
