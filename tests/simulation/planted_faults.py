@@ -15,7 +15,6 @@ from actors.generator import Generator
 from actors.learner import Learner
 from actors.messages import ReplayState
 from actors.replay import Replay
-from actors.rewarder import Rewarder
 from buffers import learning
 from buffers.buffer import Buffer
 from buffers.holdings import Holdings
@@ -124,22 +123,6 @@ def a_version_number_is_used_again(monkeypatch):
     monkeypatch.setattr(learning, "hello", reuse)
 
 
-def a_refused_score_ends_the_story(monkeypatch):
-    def settle(self, trajectory, attempt, reason, context):
-        self._settle(trajectory, attempt, 0, False, context)
-
-    def believe(self, message, context):
-        track = self._tracks.get(message.trajectory)
-        if track is not None and message.attempt >= track.attempt and not message.next_attempt:
-            self._drop(track)
-        else:
-            settled(self, message, context)
-
-    settled = Controller._on_settled
-    monkeypatch.setattr(Rewarder, "_decline", settle)
-    monkeypatch.setattr(Controller, "_on_settled", believe)
-
-
 def recovery_forgets_its_counters(monkeypatch):
     def recover(config, rows):
         buffer = Buffer(config)
@@ -235,11 +218,10 @@ FAULTS = [
     Planted(hello_forgets_what_was_applied, 300, (14, -1)),
     Planted(uses_are_not_rolled_back, 60, (1, 14, -1)),
     Planted(a_version_number_is_used_again, 60, (3, 13, -1)),
-    Planted(a_refused_score_ends_the_story, 600, (11,)),
     Planted(recovery_forgets_its_counters, 500, (9, 1, -1)),
     Planted(space_is_not_reserved, 40, (8,)),
     Planted(lost_holds_are_not_reassigned, 60, (11,)),
-    Planted(a_dead_workers_jobs_are_dispatched_as_they_were, 60, (2,)),
+    Planted(a_dead_workers_jobs_are_dispatched_as_they_were, 60, (2, 3)),
     Planted(aged_groups_are_not_dropped, 60, (4, 1, -1)),
     Planted(checkpoints_are_claimed_and_not_written, 100, (13, 14, 9, 3, -1)),
     Planted(admission_is_not_asked, 20, (15, 4, 8)),
