@@ -38,26 +38,10 @@ from sim.doubles.meter import Meter
 from sim.kernel import Kernel
 from sim.outcome import Outcome, run
 from sim.scenario import EngineSection, LengthSection, Scenario, Simulation, plant
+from tests.kernel_clock import KernelClock
 
 SECOND = 1_000_000_000
 BATCHES = 40
-
-
-class KernelClock:
-    """A double's clock on a bare kernel."""
-
-    def __init__(self, kernel, name="queue"):
-        self.kernel, self.name, self.disk = kernel, name, {}
-        self._code = kernel.code(name)
-
-    def now(self):
-        return self.kernel.now
-
-    def call_later(self, delay, call, argument):
-        return self.kernel.call_at(self.kernel.now + delay, self._code, call, argument)
-
-    def cancel(self, handle):
-        self.kernel.cancel(handle)
 
 
 def arrivals(rate, count, seed):
