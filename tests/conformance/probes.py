@@ -317,6 +317,8 @@ class Parent:
     def receive(self, message: Message, context: Context) -> None:
         if isinstance(message, Started):
             context.after(self.after_s, Tick(0))
+        elif isinstance(message, Tick) and message.n == 1:
+            context.ask(self.child.name, Question(1), 0.3)
         elif isinstance(message, Tick):
             context.decide("spawns")
             context.spawn(self.child, 1)
@@ -325,7 +327,7 @@ class Parent:
             context.decide("met")
             if self.stops:
                 context.stop(self.child.name)
-                context.ask(self.child.name, Question(1), 0.3)
+                context.after(1.0, Tick(1))
         elif isinstance(message, Answer):
             context.decide("silent" if message.reply is None else "still there")
 

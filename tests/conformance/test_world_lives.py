@@ -22,7 +22,7 @@ def test_a_foreign_awaitable_is_refused_and_the_actor_goes_on(world):
 
 
 def test_a_spawned_actor_lives_until_it_is_stopped(world):
-    child = {"name": "c", "builder": "tests.conformance.probes:collector", "config": {}}
+    child = {"name": "c", "builder": "tests.conformance.probes:echo", "config": {}}
     world.start([probe("p", "parent", child=child)])
     decisions = world.run(4, times("silent", 1))
     assert fields(decisions, "started", "c") == [(1,)]
