@@ -8,7 +8,7 @@ python -m tests.simulation.mutants --again survived                            j
 A mutant is killed by the first plan in which an invariant breaks or an actor fails; what cannot be imported or hangs in
 one event is killed too, and told apart. A survivor is told with the number of plans whose digest it changed: where
 there is none, no decision of any plan differs. Verdicts are kept in `results.jsonl`, one a line, in the order of the
-sample; why a survivor may live stands in `survivors.toml`; docs/faults.md is made from both.
+sample; `python -m tests.simulation.faults_page` makes a page of them.
 """
 
 from __future__ import annotations
