@@ -16,7 +16,7 @@ from actors.kernel.operations import Message
 from actors.messages import Alive, Evaluated, LearnerState, Stopped, StopRun
 from actors.roster import Beat, Numbers, Pace, Roster
 from buffers.segment import Payload
-from policies.engine import Engine, Installed, InstallFailed, Job, JobFailed, Sampling, SegmentDone
+from policies.engine import Engine, EngineFailed, Installed, InstallFailed, Job, JobFailed, Sampling, SegmentDone
 from rewards.reward import Reward, Scored, ScoreJob, ScoringFailed
 
 
@@ -71,6 +71,7 @@ class Evaluator:
             LearnerState: self._on_learner_state,
             Installed: self._on_installed,
             InstallFailed: self._on_install_failed,
+            EngineFailed: self._on_engine_failed,
             SegmentDone: self._on_segment,
             JobFailed: self._on_lost,
             Scored: self._on_scored,
@@ -105,6 +106,9 @@ class Evaluator:
         if self._installing:
             self._installing = False
             self._version = -1
+
+    def _on_engine_failed(self, event: EngineFailed, context: Context) -> None:
+        raise RuntimeError(f"{context.name}: the engine failed: {event.reason}")
 
     def _on_installed(self, event: Installed, context: Context) -> None:
         if not self._installing:

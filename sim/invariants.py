@@ -278,7 +278,7 @@ class Invariants:
             self.complain(14, words)
         if not still:
             return
-        if self._config.oversample <= 1.0 and "evicted: age" in buffer.ledger().reasons:
+        if self._config.oversample <= 1.0 and self._config.reuse == 1 and "evicted: age" in buffer.ledger().reasons:
             self.complain(
                 4, f"groups were evicted for age at oversample {self._config.oversample:g}: {buffer.ledger().reasons}"
             )

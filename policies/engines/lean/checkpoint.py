@@ -13,6 +13,7 @@ from transformers import AutoConfig
 
 from buffers.errors import UsageError
 from policies.engines.lean.shape import Shape, shape_of
+from policies.weights import WeightsUnavailable
 
 WeightsReader = Callable[[int, str], tuple[int, dict[str, Tensor]]]
 """(version, source) -> (version, state dict under transformers' names).
@@ -30,7 +31,10 @@ def read_shape(folder: Path) -> Shape:
 
 
 def read_checkpoint(version: int, source: str) -> tuple[int, dict[str, Tensor]]:
-    """A `WeightsReader` of `file:DIR`; the version is the one asked for."""
+    """A `WeightsReader` of `file:DIR`; the version is the one asked for.
+
+    `WeightsUnavailable` where there is no such file: old versions are removed while a run goes on.
+    """
     kind, _, address = source.partition(":")
     if kind != "file":
         raise UsageError(f"weights source {source!r} is not file:DIR; give the engine a reader that knows {kind!r}")
@@ -44,6 +48,8 @@ def read_checkpoint(version: int, source: str) -> tuple[int, dict[str, Tensor]]:
     for name in names:
         try:
             state |= load_file(folder / name)
+        except FileNotFoundError:
+            raise WeightsUnavailable(f"there are no weights at {folder / name}, or no longer") from None
         except (OSError, SafetensorError) as error:
             raise UsageError(f"cannot read weights {folder / name}: {error}") from error
     return version, state

@@ -11,7 +11,7 @@ from transformers import AutoConfig, Qwen3Config
 
 from buffers.errors import ContractError, UsageError
 from buffers.segment import Ghost, check_segment, ids_of, logps_of, token_arrays
-from policies.engine import EngineFailed, EngineReport, Installed, Job, JobFailed, Sampling, SegmentDone
+from policies.engine import EngineFailed, EngineReport, Installed, InstallFailed, Job, JobFailed, Sampling, SegmentDone
 from policies.engines.lean.checkpoint import read_checkpoint
 from policies.engines.torch_engine import TorchEngine, TorchEngineConfig
 from tests.property.tiny_models import tiny_model
@@ -185,11 +185,12 @@ def test_a_second_job_for_a_trajectory_is_refused_and_the_first_goes_on(desk):
     assert here.next(SegmentDone).segment.length == 300
 
 
-def test_unreadable_weights_fail_the_engine_once(desk):
+def test_unreadable_weights_fail_the_engine_once(desk, tmp_path):
     here = desk()
-    here.engine.install(1, "file:/nowhere")
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    here.engine.install(1, f"file:{tmp_path}")
     here.job(1)
-    assert "/nowhere" in here.next((EngineFailed, SegmentDone)).reason
+    assert str(tmp_path) in here.next((EngineFailed, SegmentDone)).reason
     assert here.events.empty()
 
 
@@ -252,3 +253,13 @@ def test_a_person_is_told_what_is_wrong_with_the_folder_or_config(folder, tmp_pa
     Qwen3Config(use_sliding_window=True).save_pretrained(tmp_path)
     with pytest.raises(UsageError, match="use_sliding_window=True"):
         Desk(str(tmp_path))
+
+
+def test_a_version_that_was_removed_is_not_installed_and_the_engine_goes_on(desk, tmp_path):
+    here = desk()
+    here.next(Installed)
+    here.engine.install(3, f"file:{tmp_path / 'v00000003'}")
+    failed = here.next((InstallFailed, EngineFailed))
+    assert (type(failed), failed.version) == (InstallFailed, 3)
+    here.job(7)
+    assert here.next(SegmentDone).segment.versions == ((0, 10),)
