@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+import time
 import uuid
 
 import numpy as np
@@ -143,7 +144,8 @@ def test_readers_in_another_process_never_see_a_mixture(name):
     try:
         assert ready.wait(60)
         seen = []
-        for _ in range(50):
+        deadline = time.monotonic() + 30
+        while (len(seen) < 50 or len(set(seen)) < 10) and time.monotonic() < deadline:
             version, found = weights.read_ring(name, -1, tries=10_000)
             assert set(np.unique(found["a"].numpy())) == {float(version)}
             assert found["c"].item() == version
@@ -152,7 +154,7 @@ def test_readers_in_another_process_never_see_a_mixture(name):
         stop.set()
         writer.join(30)
     assert seen == sorted(seen)
-    assert len(set(seen)) > 2
+    assert len(set(seen)) >= 10
 
 
 def test_two_readers_at_once_do_not_disturb_each_other(name):
