@@ -9,7 +9,7 @@ braid explore --replay 415 --trace out.json            one seed again, and its t
 braid explore --replay explored/415.json               a plan that was saved
 braid explore --replay explored/415.json --save NAME   keep it among the regressions, which run for ever
 
-What is drawn and what is checked: docs/faults.md.
+What is drawn: `sim/plan.py`; what is checked: `sim/invariants.py` and `sim/acknowledged.py`.
 """
 
 from __future__ import annotations

@@ -140,7 +140,8 @@ def verdict(holds: bool) -> str:
 
 TEXT = """# Fidelity
 
-Written by `make fidelity DATA=FOLDER`. Everything that was tried stands here, also what misses its goal.
+Written by `make fidelity DATA=FOLDER`; with its section on live runs by `braid fidelity FOLDER --live RUN ...`.
+Everything that was tried stands here, also what misses its goal.
 
 ## Recorded serving runs
 

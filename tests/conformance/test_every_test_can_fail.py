@@ -16,7 +16,7 @@ import pytest
 from actors.kernel.asks import AskBook, Pending, _Link
 from actors.kernel.cell import Cell
 from actors.kernel.streams import stream
-from buffers.errors import WireError
+from buffers.errors import ContractError, WireError
 from sim.kernel import Kernel
 from sim.life import Life
 from sim.network import Lane
@@ -331,7 +331,7 @@ def test_a_test_fails_without_its_mechanism(removed, test, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         removed(patch)
         (tmp_path / "without").mkdir()
-        with pytest.raises((AssertionError, Exception)):
+        with pytest.raises((AssertionError, ContractError)):
             play(test, tmp_path / "without")
 
 
