@@ -45,8 +45,8 @@ class Doorman:
         self.failures = socket.get_monitor_socket(FAILED)
         return self.failures
 
-    def answer(self) -> None:
-        """Answer the requests that are there."""
+    def answer(self) -> bool:
+        """Answer the requests that are there; False, for a `Loop`."""
         try:
             while True:
                 frames = self.requests.recv_multipart(zmq.NOBLOCK)
@@ -56,17 +56,17 @@ class Doorman:
                 if not known:
                     self._refuse(f"from {frames[3].decode(errors='replace')}: a key that is not admitted")
         except zmq.Again:
-            return
+            return False
 
-    def note(self) -> None:
-        """Count the failed handshakes that are there."""
+    def note(self) -> bool:
+        """Count the failed handshakes that are there; False, for a `Loop`."""
         assert self.failures is not None
         try:
             while True:
                 recv_monitor_message(self.failures, zmq.NOBLOCK)
                 self._refuse("from an unknown sender: no handshake with the keys of this run")
         except zmq.Again:
-            return
+            return False
 
     def close(self) -> None:
         """Close, before the context ends."""

@@ -48,7 +48,10 @@ PACKET_BYTES = 1 << 16
 PACKET_MESSAGES = 32
 """A packet of this size leaves at once."""
 BATCH = 64
-"""Packets read in a row before timers and other sockets have their turn."""
+BATCH_BYTES = 1 << 16
+"""What is read in a row before timers and other sockets have their turn, and replies leave."""
+EVENTS = int(zmq.EVENTS)
+READABLE = int(zmq.POLLIN)
 SEVERAL = b"\xc1"
 SEVERAL_BYTE = 0xC1
 ORDERLY_LINGER_S = 0.5
@@ -167,8 +170,8 @@ class Link:
         self._loop.unwatch(self._socket)
         self._socket.close(round(linger_s * 1000))
 
-    def flush(self) -> None:
-        """Send what waits, as far as the socket takes it."""
+    def flush(self) -> bool:
+        """Send what waits, as far as the socket takes it; False, for a `Loop`."""
         outbox = self._outbox
         try:
             while outbox:
@@ -178,8 +181,9 @@ class Link:
                 self._held -= count
                 self.sent += count
         except zmq.Again:
-            return
+            return False
         self._loop.unwatch(self._socket)
+        return False
 
     def seal(self) -> None:
         """Let the packet go that this turn has filled."""
@@ -206,7 +210,7 @@ class Link:
             self.dropped += count
             return
         if not self._outbox:
-            self._loop.watch(self._socket, self.flush, zmq.POLLOUT)
+            self._loop.watch(self._socket, self.flush)
         self._outbox.append((data, count))
         self._held += count
         self._bytes += len(data)
@@ -260,10 +264,11 @@ class Inbox:
             raise UsageError(f"cannot listen at {address}: {error}; free the address or name another") from None
         self.address = str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
-    def drain(self) -> None:
-        """Read what is there, at most a batch."""
-        recv = self.socket.recv
+    def drain(self) -> bool:
+        """Read what is there, at most a batch; True: there is more."""
+        recv, get = self.socket.recv, self.socket.get
         intake = self._reader.intake
+        left = BATCH_BYTES
         try:
             for _ in range(BATCH):
                 recv(zmq.NOBLOCK)  # the identity of the connection
@@ -272,12 +277,18 @@ class Inbox:
                     self._skip()
                 else:
                     view = body.buffer
+                    left -= len(view)
                     if view and view[0] == SEVERAL_BYTE:
                         self._take_several(view)
                     else:
                         intake(view)
+                if not get(EVENTS) & READABLE:  # cheaper than an exception
+                    return False
+                if left <= 0:
+                    break
         except zmq.Again:
-            return
+            return False
+        return True
 
     def close(self) -> None:
         """Close at once."""
@@ -317,7 +328,7 @@ class Links:
             raise
         loop.watch(self.inbox.socket, self.inbox.drain)
         doorman = self.inbox.doorman
-        if doorman is not None:
+        if doorman is not None and doorman.failures is not None:
             loop.watch(doorman.requests, doorman.answer)
             loop.watch(doorman.failures, doorman.note)
 
@@ -342,7 +353,7 @@ class Links:
         end = monotonic() + linger_s
         self._loop.unwatch(self.inbox.socket)
         doorman = self.inbox.doorman
-        if doorman is not None:
+        if doorman is not None and doorman.failures is not None:
             self._loop.unwatch(doorman.requests)
             self._loop.unwatch(doorman.failures)
         self.inbox.close()

@@ -2,16 +2,20 @@
 
     timers (heap) --\
     ready (this thread), posted (other threads, woken by an eventfd) --> one call after the other, none inside another
-    sockets and descriptors (zmq poll) --/
+    sockets and descriptors (epoll) --/
 
 Invariants: calls never nest; what was made ready in a turn runs in the next one, so a chatter of local actors starves
 neither sockets nor timers; an exception in a call belongs to the call's owner, and without an owner it ends the loop.
 Signals only set a flag; their handler runs as an ordinary call.
+
+A ZeroMQ socket tells of news once, by its descriptor: whoever watches one takes what is there until nothing is left, or
+says that something is. That spares asking the socket for its state, and the transport's own poll asks several times.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -23,8 +27,10 @@ from typing import Any, Protocol
 import zmq
 
 Call = Callable[[Any], None]
+Watcher = Callable[[], bool]
+"""Takes what is there; True: it left something, call it again without waiting."""
 
-LONGEST_WAIT_MS = 60_000
+LONGEST_WAIT_S = 60.0
 COMPACT_ABOVE = 1024
 """Cancelled timers are swept out when there are more than this, and more than living ones."""
 
@@ -61,8 +67,10 @@ class Loop:
         self._posted: deque[tuple[Call, Any, Owner | None]] = deque()
         self._before_wait: list[Callable[[], None]] = []
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poller = zmq.Poller()
-        self._callbacks: dict[Any, Callable[[], None]] = {}
+        self._epoll = select.epoll()
+        self._watchers: dict[int, Watcher] = {}
+        self._descriptors: dict[Any, int] = {}
+        self._left: list[int] = []
         self._thread = get_ident()
         self._signals: deque[int] = deque()
         self._on_signal: dict[int, Callable[[int], None]] = {}
@@ -114,15 +122,23 @@ class Loop:
 
     # ---- descriptors ------------------------------------------------------------------------------------------------
 
-    def watch(self, source: Any, call: Callable[[], None], events: int = zmq.POLLIN) -> None:
-        """Call whenever a socket or descriptor has one of the events; a source has one watcher."""
-        self._callbacks[source] = call
-        self._poller.register(source, events)
+    def watch(self, source: zmq.Socket[Any] | int, call: Watcher) -> None:
+        """Call when a socket has news or a descriptor is readable; a source has one watcher."""
+        if isinstance(source, int):
+            descriptor = source
+        else:
+            descriptor = int(source.FD)
+            self._left.append(descriptor)  # it may have told of its news already
+        self._descriptors[source] = descriptor
+        self._watchers[descriptor] = call
+        self._epoll.register(descriptor, select.EPOLLIN)
 
-    def unwatch(self, source: Any) -> None:
+    def unwatch(self, source: zmq.Socket[Any] | int) -> None:
         """Stop watching; an unwatched source is ignored."""
-        if self._callbacks.pop(source, None) is not None:
-            self._poller.unregister(source)
+        descriptor = self._descriptors.pop(source, None)
+        if descriptor is not None:
+            del self._watchers[descriptor]
+            self._epoll.unregister(descriptor)
 
     # ---- running ----------------------------------------------------------------------------------------------------
 
@@ -160,6 +176,7 @@ class Loop:
             signal.signal(number, handler)
         self._before.clear()
         self.unwatch(self._wake)
+        self._epoll.close()
         os.close(self._wake)
 
     # ---- inside -----------------------------------------------------------------------------------------------------
@@ -203,12 +220,20 @@ class Loop:
             call()
 
     def _poll(self, end: int | None) -> None:
-        for source, _ in self._poller.poll(self._wait_ms(end)):
-            call = self._callbacks.get(source)
-            if call is not None:
-                call()
+        left = self._left
+        if left:
+            self._left = []
+            for descriptor in left:
+                self._call(descriptor)
+        for descriptor, _ in self._epoll.poll(0 if left else self._wait_s(end)):
+            self._call(descriptor)
 
-    def _wait_ms(self, end: int | None) -> int:
+    def _call(self, descriptor: int) -> None:
+        watcher = self._watchers.get(descriptor)
+        if watcher is not None and watcher():
+            self._left.append(descriptor)
+
+    def _wait_s(self, end: int | None) -> float:
         if self._ready or self._posted or self._signals:
             return 0
         heap = self._heap
@@ -219,9 +244,9 @@ class Loop:
         if end is not None and (at is None or end < at):
             at = end
         if at is None:
-            return LONGEST_WAIT_MS
+            return LONGEST_WAIT_S
         wait = at - monotonic_ns()
-        return 0 if wait <= 0 else min(LONGEST_WAIT_MS, -(-wait // 1_000_000))
+        return 0 if wait <= 0 else min(LONGEST_WAIT_S, wait / 1e9)  # rounded up to milliseconds by the wait itself
 
     def _wake_up(self) -> None:
         try:
@@ -229,8 +254,9 @@ class Loop:
         except BlockingIOError:  # the counter is full: the loop has been woken often enough
             return
 
-    def _woken(self) -> None:
+    def _woken(self) -> bool:
         os.eventfd_read(self._wake)
+        return False
 
     def _signalled(self, number: int, _frame: Any) -> None:
         self._signals.append(number)

@@ -106,9 +106,10 @@ class LocalChild:
         self._loop.unwatch(self.pidfd)
         os.close(self.pidfd)
 
-    def _over(self) -> None:
+    def _over(self) -> bool:
         self.clear_away()
         self._ended(reason_of(self.popen.returncode, self.log))
+        return False
 
 
 def begin(file: ProcessFile, keys: Keys | None) -> tuple[subprocess.Popen[bytes], Path]:

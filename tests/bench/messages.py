@@ -4,6 +4,9 @@ Appends are asks with a short reply and a window; raw pyzmq does the same on DEA
 a reply, as many outstanding, but opaque bytes, unencoded and undecoded. Control messages are asks too (an actor's call
 has a result); `sends` are one-way. Peers that this interpreter lacks are looked for in the one that the environment's
 BRAID_BENCH_PYTHON names.
+
+Ping-pong is measured twice: where the system places the processes, and with all of them on one core. The first is
+mostly the price of waking threads on another core (four of them here, two at the peer), the second that of the code.
 """
 
 from __future__ import annotations
@@ -105,3 +108,9 @@ def run() -> Iterator[dict[str, object]]:
     yield beside("control sends", "ray", sends, 1_500, 500, 3)
     pings = functools.partial(ours, ("answerer", "asker"), 5_000, 1)
     yield beside("ping-pong", "xoscar", pings, 2_000, 1, RUNS)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # inherited by every process that is started
+    try:
+        yield beside("ping-pong on one core", "xoscar", pings, 2_000, 1, RUNS)
+    finally:
+        os.sched_setaffinity(0, cores)
