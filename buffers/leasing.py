@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from buffers.sum_tree import SumTree
+from buffers.priority_tree import PriorityTree, tree_of
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -101,9 +101,9 @@ class _Law:
 
     def __init__(self, candidates: Sequence[Candidate], proportional: bool, draw: Callable[[], float]) -> None:
         self._draw = draw
-        self._tree: SumTree | None = None
+        self._tree: PriorityTree | None = None
         if proportional:
-            self._tree = SumTree([candidate.priority for candidate in candidates])
+            self._tree = tree_of([candidate.priority for candidate in candidates])
         else:
             self._order = sorted(range(len(candidates)), key=lambda index: (-candidates[index].priority, index))
             self._gone = bytearray(len(candidates))
@@ -111,14 +111,14 @@ class _Law:
 
     def propose(self) -> int:
         if self._tree is not None:
-            return self._tree.find(self._draw())
+            return self._tree.find_one(self._draw())
         while self._gone[self._order[self._next]]:
             self._next += 1
         return self._order[self._next]
 
     def remove(self, index: int) -> None:
         if self._tree is not None:
-            self._tree.set(index, 0.0)
+            self._tree.set_one(index, 0.0)
         else:
             self._gone[index] = 1
 

@@ -20,9 +20,9 @@ import msgspec
 
 from buffers.draws import permutation, uniform
 from buffers.errors import UsageError
+from buffers.priority_tree import tree_of
 from buffers.rows import PromptRow, SuccessRow
 from buffers.segment import Payload
-from buffers.sum_tree import SumTree
 
 DRAW_STREAM = 1
 PASS_STREAM = 1 << 32
@@ -89,7 +89,7 @@ class Prompts:
         self.longest_tokens = 0
         self._seed = seed
         self._stage = -2
-        self._tree = SumTree([1.0])
+        self._tree = tree_of([1.0])
         self._tree_is_uniform = False
         self._pass = (-1, list[int]())
 
@@ -130,7 +130,7 @@ class Prompts:
         if self.config.order == "passes":
             return self._next_in_pass(position)
         share = uniform(self._seed, DRAW_STREAM, drawn)
-        return Draw(self._tree.find(share), position + 1)
+        return Draw(self._tree.find_one(share), position + 1)
 
     def learn(self, prompt: int, outcomes: Iterable[float]) -> SuccessRow:
         """Take the 0/1 outcomes of a scored group into the prompt's success rate; answers its changed row."""
@@ -171,7 +171,7 @@ class Prompts:
 
     def _set_weight(self, prompt: int) -> None:
         uniform_now = self._tree_is_uniform
-        self._tree.set(prompt, self.weight(prompt))
+        self._tree.set_one(prompt, self.weight(prompt))
         if uniform_now or self._tree.total <= 0.0:
             self._rebuild()
 
@@ -180,7 +180,7 @@ class Prompts:
         self._tree_is_uniform = not any(weights)
         if self._tree_is_uniform:
             weights = [1.0 if self._in_stage(row, self._stage) else 0.0 for row in self.rows]
-        self._tree = SumTree(weights)
+        self._tree = tree_of(weights)
 
     def _next_in_pass(self, position: int) -> Draw:
         size = len(self.rows)
