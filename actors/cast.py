@@ -28,6 +28,7 @@ from actors.schedules.schedule import Schedule, ScheduleConfig
 from actors.supervisor import Supervisor
 from buffers.buffer import Buffer
 from buffers.config import BufferConfig
+from buffers.leasing import LeasingConfig
 from buffers.prompts import PromptConfig
 from policies.engine import Sampling
 
@@ -49,6 +50,10 @@ class BufferSettings(msgspec.Struct, frozen=True):
     """Tokens that may be held or reserved; 0: no limit."""
     priority: str = "spread_freshness"
     """A file of `buffers/priorities`, or `module:name`."""
+    priority_options: dict[str, float] = {}
+    """Fields of that rule: a half-life in versions, a floor ..."""
+    leasing: LeasingConfig = LeasingConfig()
+    """How groups are drawn by priority: with or without replacement, stratified, weighted."""
     prompts: PromptConfig = PromptConfig()
     """Which prompt a fresh group gets: by success, and by a curriculum of difficulties."""
 
@@ -96,6 +101,8 @@ def buffer_config(settings: RunSettings) -> BufferConfig:
         no_signal="evict" if buffer.no_signal == "evict" else "train",
         capacity_tokens=buffer.capacity_tokens or None,
         priority=buffer.priority,
+        priority_options=buffer.priority_options,
+        leasing=buffer.leasing,
         prompts=buffer.prompts,
         seed=settings.seed,
     )

@@ -159,7 +159,7 @@ class LeasedGroup(msgspec.Struct, frozen=True, array_like=True):
     use: int
     """1 for the first use."""
     weight: float
-    """Importance weight; 1, as groups are drawn without replacement."""
+    """Importance weight, over a lease 1 in the mean; 1 unless groups are drawn with replacement."""
     age: int
     """Version that the update starts from, minus the one that was current when the last member ended."""
     members: tuple[LeasedMember, ...]

@@ -48,7 +48,7 @@ from buffers.holdings import Holdings
 from buffers.invariants import check
 from buffers.learning import Feedback, Uses
 from buffers.ledger import ledger_of
-from buffers.priorities import load
+from buffers.priorities import load, worth
 from buffers.prompts import digest_prompts
 from buffers.rows import (
     GroupRow,
@@ -78,6 +78,7 @@ class Buffer:
     def __init__(self, config: BufferConfig) -> None:
         self.config = config
         self._rule = load(config.priority, config.priority_options)
+        config.leasing.check(self._rule.proportional, config.oversample)
         self._held = Holdings(config)
         self._refused: dict[str, int] = {}
         self._duplicates = 0
@@ -381,8 +382,9 @@ class Buffer:
 
     def priorities(self) -> list[float]:
         """What the rule gives each eligible group now."""
-        held = self._held
-        return [self._rule.priority(signal_of(group, held.meta.highest)) for group in held.eligible.values()]
+        held, name = self._held, self.config.priority
+        groups = held.eligible.values()
+        return [worth(self._rule, name, group.group, signal_of(group, held.meta.highest)) for group in groups]
 
     def check(self) -> None:
         """Raise `ContractError` where an invariant of the design does not hold; slow, for tests."""
@@ -477,13 +479,16 @@ class Buffer:
 
     def _counted(self, answer: A) -> A:
         if isinstance(answer, Refused) and answer.reason != "not yet":
-            self._refused[answer.reason] = self._refused.get(answer.reason, 0) + 1
+            self._count_refusal(answer.reason)
         return answer
 
     def _refuse(self, reason: str, detail: str = "") -> Refused:
+        self._count_refusal(reason)
+        return Refused(reason, detail)
+
+    def _count_refusal(self, reason: str) -> None:
         name = "invalid" if reason.startswith("invalid") else reason
         self._refused[name] = self._refused.get(name, 0) + 1
-        return Refused(reason, detail)
 
     def _missing(self, trajectory: int) -> Refused:
         if 0 < trajectory < self._held.meta.next_trajectory:

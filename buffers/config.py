@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from buffers.errors import UsageError
+from buffers.leasing import LeasingConfig
 from buffers.prompts import PromptConfig
 
 
@@ -38,6 +39,8 @@ class BufferConfig:
     priority: str = "spread_freshness"
     """A file of `buffers/priorities`, or `module:name`."""
     priority_options: Mapping[str, float] = field(default_factory=dict)
+    """Fields of the rule."""
+    leasing: LeasingConfig = field(default_factory=LeasingConfig)
     prompts: PromptConfig = field(default_factory=PromptConfig)
     seed: int = 0
     keep_closed: bool = False

@@ -11,6 +11,9 @@ back (`hello`). A use number counts once, whatever is retried, expired or lost i
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from buffers.answers import (
     Completed,
     Expired,
@@ -21,11 +24,10 @@ from buffers.answers import (
     Welcome,
 )
 from buffers.draws import uniform
-from buffers.errors import ContractError
 from buffers.group import age_of, deadline_of, signal_of
 from buffers.holdings import Holdings
 from buffers.leasing import Candidate, Choice, Room, choose, must_wait
-from buffers.priorities import PriorityRule
+from buffers.priorities import PriorityRule, worth
 from buffers.rows import WELCOME_KEY, GroupRow, LeaseRow, WelcomeRow
 
 LAW_STREAM = 2
@@ -111,12 +113,14 @@ def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, ver
         return Refused("version", f"the update starts from {version}, the highest version is {meta.highest}")
     if len(held.eligible) < needed and not done:
         return NOT_YET
+    groups = held.eligible.values()
+    worths = {group.group: worth(rule, config.priority, group.group, signal_of(group, version)) for group in groups}
     held.drop_aged(version)
     if len(held.eligible) < needed and not (done and held.eligible):
         if done and not held.leases:
             return Refused("prompts", "all prompts were used and nothing is left to train on")
         return NOT_YET
-    chosen = _choose(held, rule, version)
+    chosen = _choose(held, worths, rule.proportional, version)
     if not chosen:
         return NOT_YET
     row = LeaseRow(
@@ -125,6 +129,7 @@ def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, ver
         update,
         version,
         tuple((g.group, g.uses + 1, age_of(g, version)) for g in (held.groups[choice.group] for choice in chosen)),
+        tuple(choice.weight for choice in chosen) if config.leasing.replacement else (),
     )
     meta.next_lease += 1
     meta.slots += len(chosen)
@@ -134,21 +139,18 @@ def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, ver
     return _leased(held, row)
 
 
-def _choose(held: Holdings, rule: PriorityRule, version: int) -> list[Choice]:
+def _choose(held: Holdings, worths: Mapping[int, float], proportional: bool, version: int) -> list[Choice]:
     """The groups of the next lease; none while it has to wait for scores."""
     meta, config = held.meta, held.config
     candidates = []
     for group in sorted(held.eligible.values(), key=lambda group: group.position):
-        priority = rule.priority(signal_of(group, version))
-        if rule.proportional and not priority > 0.0:
-            raise ContractError(f"priority {config.priority} gave {priority}; a proportional one must be positive")
         uses_left = config.reuse - group.uses
-        candidates.append(Candidate(group.group, deadline_of(group, config.eta), uses_left, priority))
+        candidates.append(Candidate(group.group, deadline_of(group, config.eta), uses_left, worths[group.group]))
     slots = config.groups_per_lease
     granted = sum(len(row.groups) for row in held.leases.values()) + meta.used_in_version
     left = max(0, config.groups_per_version - granted - slots)
     strict = config.oversample <= 1.0
-    room = Room(version, slots, left, config.groups_per_version, strict, rule.proportional)
+    room = Room(version, slots, left, config.groups_per_version, strict, proportional, config.leasing)
 
     def draw() -> float:
         meta.law_draws += 1
@@ -161,11 +163,15 @@ def _choose(held: Holdings, rule: PriorityRule, version: int) -> list[Choice]:
 
 def _leased(held: Holdings, row: LeaseRow) -> Leased:
     """The answer that describes an open lease."""
-    groups = tuple(_leased_group(held, held.groups[number], use, age) for number, use, age in row.groups)
+    weights = row.weights or (1.0,) * len(row.groups)
+    groups = tuple(
+        _leased_group(held, held.groups[number], use, age, weight)
+        for (number, use, age), weight in zip(row.groups, weights, strict=True)
+    )
     return Leased(row.lease, row.update, row.version, groups)
 
 
-def _leased_group(held: Holdings, group: GroupRow, use: int, age: int) -> LeasedGroup:
+def _leased_group(held: Holdings, group: GroupRow, use: int, age: int, weight: float) -> LeasedGroup:
     members = tuple(
         LeasedMember(
             row.trajectory,
@@ -177,7 +183,7 @@ def _leased_group(held: Holdings, group: GroupRow, use: int, age: int) -> Leased
         )
         for row in held.members(group)
     )
-    return LeasedGroup(group.group, group.prompt, use, 1.0, age, members, group.prompt_tokens)
+    return LeasedGroup(group.group, group.prompt, use, weight, age, members, group.prompt_tokens)
 
 
 def expire(held: Holdings, number: int) -> Expired | Refused:
@@ -205,9 +211,14 @@ def complete(
         return Refused("stale lease", f"lease {number} is not open; say hello with what was applied")
     if not meta.highest <= version <= meta.highest + 1:
         return Refused("version", f"{version} is neither the highest, {meta.highest}, nor the next")
-    for group, worth in feedback:
-        if group in held.groups:
-            held.groups[group].feedback = max(0.0, worth)
+    leased = {group for group, _, _ in row.groups}
+    for group, told in feedback:
+        if group not in leased:
+            return Refused(f"invalid: feedback of group {group}, which lease {number} does not hold")
+        if not 0.0 <= told < math.inf:
+            return Refused(f"invalid: feedback of group {group} is {told}; it must be finite and not negative")
+    for group, told in feedback:
+        held.groups[group].feedback = told
     for group, use, _ in row.groups:
         held.apply_use(held.groups[group], use, checkpointed)
         meta.retired_in_version += meta.k if use >= held.config.reuse else 0

@@ -106,6 +106,8 @@ class LeaseRow(msgspec.Struct, array_like=True, frozen=True):
     version: int
     groups: tuple[tuple[int, int, int], ...]
     """(group, use, age) of each."""
+    weights: tuple[float, ...] = ()
+    """Importance weight of each; () where all are 1."""
 
 
 class PromptRow(msgspec.Struct, array_like=True, frozen=True):

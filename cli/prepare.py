@@ -21,9 +21,10 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from actors.cast import RunSettings
+from actors.cast import RunSettings, buffer_config
 from actors.evaluator import EvaluatorConfig, Problem
 from actors.roster import Roster
+from buffers.buffer import Buffer
 from buffers.errors import UsageError
 from buffers.rows import PromptRow
 from buffers.segment import token_arrays
@@ -75,6 +76,7 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
     find_objective(config.trainer.objective, config.trainer.objective_settings).check(
         config.trainer.update.updates_per_reference
     )
+    Buffer(buffer_config(RunSettings(schedule=config.schedule, buffer=config.buffer)))  # refuses what cannot work
     if "wandb" in config.sinks and importlib.util.find_spec("wandb") is None:
         raise UsageError('sinks names wandb, which is not installed; pip install "braid-rl[wandb]" or leave it out')
     if config.model.path:

@@ -7,13 +7,14 @@ freshness and what the learner said, never lengths or content. Found by file nam
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
 
-from buffers.errors import UsageError
+from buffers.errors import ContractError, UsageError
 
 
 class Signal(msgspec.Struct, frozen=True, gc=False):
@@ -38,6 +39,21 @@ class PriorityRule(Protocol):
 
     def priority(self, signal: Signal) -> float:
         """Worth of a group; positive where it is drawn in proportion."""
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise `UsageError` unless an option of a rule is a finite number above 0."""
+    if not 0.0 < value < math.inf:
+        raise UsageError(f"buffer.priority_options.{name} is {value}; it must be a finite number above 0")
+
+
+def worth(rule: PriorityRule, name: str, group: int, signal: Signal) -> float:
+    """What a rule gives a group; raises `ContractError` for a number that is no priority."""
+    priority = rule.priority(signal)
+    if not math.isfinite(priority) or (rule.proportional and not priority > 0.0):
+        kind = "positive and finite" if rule.proportional else "finite"
+        raise ContractError(f"buffer.priority {name!r} gave group {group} the priority {priority}; it must be {kind}")
+    return priority
 
 
 def names() -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from buffers.testing.model import demand
 from buffers.testing.protocol import BufferUnderTest, Factory
@@ -17,6 +18,14 @@ FALSE_ALARM = 2.9e-7
 """Of one law in one run, one-sided, at Z = 5."""
 DRAWS = 40_000
 PRIORITIES = (1.0, 1.0, 4.0, 0.25, 2.0, 1.0, 8.0, 1.0, 0.5, 3.0, 1.0)
+
+
+def chi_square_score(counts: Sequence[float], shares: Sequence[float]) -> float:
+    """Pearson's chi-square of counts [n] against shares [n] (of any sum), as a standard normal number; high is bad."""
+    total, freedom = sum(counts), len(shares) - 1
+    expected = [total * share / sum(shares) for share in shares]
+    chi = sum((count - one) ** 2 / one for count, one in zip(counts, expected, strict=True))
+    return (math.pow(chi / freedom, 1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
 
 
 def filled(factory: Factory, priorities: tuple[float, ...]) -> BufferUnderTest:
@@ -37,9 +46,7 @@ def frequencies_follow_the_priorities(factory: Factory) -> None:
         drawn = Counter(int(one) for part in range(10) for one in buffer.sample(DRAWS // 10, part)[0])
         shares = [priority**buffer.alpha for priority in priorities]
         expected = [DRAWS * share / sum(shares) for share in shares]
-        chi = sum((drawn[one] - count) ** 2 / count for one, count in enumerate(expected))
-        freedom = len(expected) - 1
-        score = ((chi / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
+        score = chi_square_score([drawn[one] for one in range(len(shares))], shares)
         worst = max(range(len(expected)), key=lambda one: (drawn[one] - expected[one]) ** 2 / expected[one])
         what = f"trajectory {worst} of priority {priorities[worst]} was drawn {drawn[worst]} times of {DRAWS}"
         demand(score < Z, "frequencies follow the priorities", f"{what}, {expected[worst]:.0f} were expected")

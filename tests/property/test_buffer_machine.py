@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -27,7 +28,9 @@ from buffers.answers import (
 from buffers.buffer import Buffer
 from buffers.config import BufferConfig
 from buffers.invariants import check_segments
+from buffers.leasing import LeasingConfig
 from buffers.memory_store import MemoryStore
+from buffers.priorities import names
 from buffers.prompts import PromptConfig, make_prompts
 from buffers.segment import Ghost, Segment
 
@@ -89,12 +92,17 @@ class BufferMachine(RuleBasedStateMachine):
         reuse=st.integers(1, 2),
         updates=st.integers(1, 2),
         no_signal=st.sampled_from(["train", "evict"]),
-        priority=st.sampled_from(["spread_freshness", "uniform", "fifo", "freshest"]),
+        priority=st.sampled_from(names()),
         capacity=st.sampled_from([None, 200]),
         order=st.sampled_from(["success", "passes"]),
         epochs=st.sampled_from([None, 4]),
+        replacement=st.booleans(),
+        stratified=st.booleans(),
+        beta=st.sampled_from([0.0, 0.5, 1.0]),
     )
     def begin(self, **chosen: object) -> None:
+        draws = chosen["priority"] not in ("fifo", "freshest")
+        again = bool(draws and chosen["replacement"] and chosen["oversample"] > 1.0)
         self.config = BufferConfig(
             k=2,
             batch=4,
@@ -107,6 +115,7 @@ class BufferMachine(RuleBasedStateMachine):
             updates_per_version=chosen["updates"],
             no_signal=chosen["no_signal"],
             priority=chosen["priority"],
+            leasing=LeasingConfig(again, bool(draws and chosen["stratified"]), 0.7, chosen["beta"] if again else 0.0),
             capacity_tokens=chosen["capacity"],
             prompts=PromptConfig(order=chosen["order"], epochs=chosen["epochs"]),
             seed=3,
@@ -298,6 +307,9 @@ class BufferMachine(RuleBasedStateMachine):
                     assert member.length == len(model.tokens[member.trajectory])
                 assert 0 <= group.age <= self.config.eta + group.use - 1
                 assert group.use == 1 + sum(number == group.group for number, _ in model.weights) <= self.config.reuse
+            weights = [group.weight for group in answer.groups]
+            assert sum(weights) == pytest.approx(len(weights))
+            assert set(weights) == {1.0} or (self.config.leasing.replacement and min(weights) > 0.0)
             held = {group.group: group.use for group in answer.groups}
             assert model.leased.get(answer.lease, held) == held
             model.leased = {answer.lease: held}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from buffers.answers import Leased, Opened
 from buffers.buffer import Buffer
 from buffers.config import BufferConfig
+from buffers.priorities import names
 from buffers.prompts import make_prompts
 from buffers.segment import Ghost, Segment
 
@@ -15,7 +16,7 @@ from buffers.segment import Ghost, Segment
 @given(
     eta=st.integers(0, 3),
     updates=st.sampled_from([1, 2]),
-    priority=st.sampled_from(["spread_freshness", "uniform", "fifo", "freshest"]),
+    priority=st.sampled_from(names()),
     choices=st.lists(st.tuples(st.integers(0, 1 << 30), st.sampled_from([0.0, 1.0])), min_size=100, max_size=400),
 )
 def test_without_losses_nothing_is_evicted_for_age_and_the_bound_on_everything_opened_holds(

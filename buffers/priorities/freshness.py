@@ -1,0 +1,32 @@
+"""Freshness alone: what a group is worth halves every `half_life` versions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from buffers.priorities import Signal, require_positive
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """floor + 0.5 ** (age / half_life)."""
+
+    half_life: float = 2.0
+    """Versions of age that halve a group's worth."""
+    floor: float = 0.05
+    """Keeps every group drawable."""
+
+    def __post_init__(self) -> None:
+        """Refuse a half-life or a floor that is none."""
+        require_positive("half_life", self.half_life)
+        require_positive("floor", self.floor)
+
+    @property
+    def proportional(self) -> bool:
+        """Drawn in proportion."""
+        return True
+
+    def priority(self, signal: Signal) -> float:
+        """See the class."""
+        return self.floor + math.pow(0.5, signal.age / self.half_life)
