@@ -238,10 +238,13 @@ class Buffer:
         try:
             check_segment(segment)
         except InvalidSegment as error:
-            return self._refuse(f"invalid: {error}")
+            return self._refuse(f"invalid: {error}", f"trajectory {trajectory}")
         reason = admit_segment(row, segment, held.meta.highest, self.config.max_response_tokens)
         if reason:
-            return self._refuse(reason)
+            have = f"trajectory {trajectory} holds {row.length} tokens to version {row.last_version}"
+            came = f"the segment holds {segment.start} to {segment.stop} of version {segment.last_version}"
+            limits = f"versions end at {held.meta.highest}, responses at {self.config.max_response_tokens} tokens"
+            return self._refuse(reason, f"{have}, {came}; {limits}")
         extend(row, segment)
         held.note_trajectory(row)
         if segment.versions or segment.end != "failed":
@@ -272,9 +275,10 @@ class Buffer:
             self._duplicates += 1
             return ScoreStored(trajectory, group.group, group.stage != "open")
         if components.get("outcome") not in (0.0, 1.0):
-            return self._refuse(f"invalid: outcome is {components.get('outcome')}, not 0 or 1")
+            known = f"trajectory {trajectory} has the components {dict(components)}"
+            return self._refuse(f"invalid: outcome is {components.get('outcome')}, not 0 or 1", known)
         if not all(math.isfinite(value) for value in components.values()):
-            return self._refuse(f"invalid: a component of {dict(components)} is not finite")
+            return self._refuse(f"invalid: a component of {dict(components)} is not finite", f"trajectory {trajectory}")
         move(row, "scored", held.counts)
         row.components = dict(components)
         held.note_trajectory(row)

@@ -62,6 +62,13 @@ class BufferConfig:
                 f"buffer.batch is {self.batch}; it must be a multiple of k * updates_per_version"
                 f" = {self.k * self.updates_per_version}"
             )
+        if self.k == 1 and self.no_signal == "evict":
+            raise UsageError(
+                "buffer.k is 1 and buffer.no_signal 'evict': the outcomes of one response are always equal, so every"
+                " group would be evicted; make k 2 or more, or no_signal 'train'"
+            )
+        if self.capacity_tokens is not None and self.capacity_tokens < 1:
+            raise UsageError(f"buffer.capacity_tokens is {self.capacity_tokens}; leave it out for no limit")
         if self.no_signal not in ("train", "evict"):
             raise UsageError(f"buffer.no_signal is {self.no_signal!r}; it is 'train' or 'evict'")
 

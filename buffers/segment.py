@@ -29,6 +29,9 @@ EndReason = Literal["cut", "stop", "length", "repetition", "failed"]
 BYTES_PER_TOKEN = 13
 """What one token weighs on the wire and in a capacity: id 4, log-probability 4, version 4, mask 1."""
 
+INT32_MAX = 2**31 - 1
+"""The greatest token id."""
+
 Runs = tuple[tuple[int, int], ...]
 """Run-length coding: (value, count) pairs, counts positive."""
 
@@ -92,8 +95,14 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def token_arrays(ids: Sequence[int] | IntArray, logps: Sequence[float] | FloatArray) -> TokenArrays:
-    """Pack ids [L] and behaviour log-probabilities [L] into their wire form."""
-    return TokenArrays(np.asarray(ids, dtype="<i4").tobytes(), np.asarray(logps, dtype="<f4").tobytes())
+    """Pack ids [L] and behaviour log-probabilities [L] into their wire form; `InvalidSegment` for ids beyond int32."""
+    numbers = np.asarray(ids)
+    if numbers.dtype != np.int32 and numbers.size:
+        beyond = (numbers < 0) | (numbers > INT32_MAX)
+        if beyond.any():
+            place = int(np.argmax(beyond))
+            raise InvalidSegment(f"token id {numbers[place]} at {place} does not lie in [0, {INT32_MAX}]")
+    return TokenArrays(numbers.astype("<i4").tobytes(), np.asarray(logps, dtype="<f4").tobytes())
 
 
 def ids_of(payload: Payload) -> IntArray:
@@ -155,9 +164,12 @@ def check_segment(segment: Segment) -> None:
         logps = logps_of(segment.payload)
         # a NaN passes through both reductions and fails both comparisons
         if not (np.minimum.reduce(logps) > -np.inf and np.maximum.reduce(logps) <= 0.0):
-            raise InvalidSegment("a log-probability is positive or not finite")
-        if np.minimum.reduce(ids_of(segment.payload)) < 0:
-            raise InvalidSegment("a token id is negative")
+            place = int(np.argmin((logps > -np.inf) & (logps <= 0.0)))
+            raise InvalidSegment(f"a log-probability is positive or not finite: {logps[place]} at {place}")
+        ids = ids_of(segment.payload)
+        if np.minimum.reduce(ids) < 0:
+            place = int(np.argmax(ids < 0))
+            raise InvalidSegment(f"a token id is negative: {ids[place]} at {place}")
 
 
 def slice_payload(payload: Payload, start: int, stop: int) -> Payload:

@@ -105,7 +105,9 @@ def test_bad_segments_are_refused_by_the_rule_that_they_break() -> None:
     assert reason(buffer.append(trajectory, 1, ghost(0, 21))) == "over capacity"
     assert reason(buffer.append(trajectory, 1, ghost(0, 0))).startswith("invalid: a cut segment")
     positive = Segment(0, real(0, 1).payload.__class__(b"\0" * 4, b"\0\0\x80\x3f"), ((0, 1),), ((1, 1),), "cut")
-    assert reason(buffer.append(trajectory, 1, positive)) == "invalid: a log-probability is positive or not finite"
+    assert reason(buffer.append(trajectory, 1, positive)) == (
+        "invalid: a log-probability is positive or not finite: 1.0 at 0"
+    )
     assert reason(buffer.append(trajectory, 2, ghost(0, 4))) == "unknown"
     assert reason(buffer.append(99, 1, ghost(0, 4))) == "unknown"
     assert buffer.view(trajectory).length == 0  # type: ignore[union-attr]

@@ -54,7 +54,10 @@ def test_a_sound_segment_passes_and_survives_the_wire() -> None:
         ({"payload": token_arrays([5, 6, 7], [-0.1, float("nan"), -3.0])}, "positive or not finite"),
         ({"payload": token_arrays([5, 6, 7], [-0.1, float("-inf"), -3.0])}, "positive or not finite"),
         ({"payload": token_arrays([5, 6, 7], [-0.1, float("inf"), -3.0])}, "positive or not finite"),
-        ({"payload": token_arrays([5, -6, 7], [-0.1, -0.1, -3.0])}, "token id is negative"),
+        (
+            {"payload": token_arrays(np.array([5, -6, 7], np.int32), [-0.1, -0.1, -3.0])},
+            "token id is negative: -6 at 1",
+        ),
         ({"payload": Ghost(0, 1), "versions": (), "produced": ()}, "says nothing"),
     ],
 )
