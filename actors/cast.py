@@ -48,6 +48,10 @@ class BufferSettings(msgspec.Struct, frozen=True):
     """What becomes of a group whose outcomes are all equal: train or evict."""
     capacity_tokens: int = 0
     """Tokens that may be held or reserved; 0: no limit."""
+    capacity_bytes: int = 0
+    """The same in bytes: 13 a token, and attachments; 0: no limit."""
+    max_attached_bytes: int = 0
+    """Attachments that a response may carry (images, files of tools); 0: none."""
     priority: str = "spread_freshness"
     """A file of `buffers/priorities`, or `module:name`."""
     priority_options: dict[str, float] = {}
@@ -100,6 +104,8 @@ def buffer_config(settings: RunSettings) -> BufferConfig:
         max_attempts=buffer.max_attempts,
         no_signal="evict" if buffer.no_signal == "evict" else "train",
         capacity_tokens=buffer.capacity_tokens or None,
+        capacity_bytes=buffer.capacity_bytes or None,
+        max_attached_bytes=buffer.max_attached_bytes,
         priority=buffer.priority,
         priority_options=buffer.priority_options,
         leasing=buffer.leasing,

@@ -310,16 +310,17 @@ def shares(leased: Leased) -> list[tuple[FetchShare, int]]:
     """The asks that fetch a lease, with the bytes to reserve for each reply."""
     result: list[tuple[FetchShare, int]] = []
     batch: list[int] = []
-    tokens = 0
+    size = 0
     for group in leased.groups:
         for member in group.members:
-            if batch and tokens + member.length > SHARE_TOKENS:
-                result.append((FetchShare(leased.lease, tuple(batch)), tokens * BYTES_PER_TOKEN))
-                batch, tokens = [], 0
+            more = member.length * BYTES_PER_TOKEN + member.attached_bytes
+            if batch and size + more > SHARE_TOKENS * BYTES_PER_TOKEN:
+                result.append((FetchShare(leased.lease, tuple(batch)), size))
+                batch, size = [], 0
             batch.append(member.trajectory)
-            tokens += member.length
+            size += more
     if batch:
-        result.append((FetchShare(leased.lease, tuple(batch)), tokens * BYTES_PER_TOKEN))
+        result.append((FetchShare(leased.lease, tuple(batch)), size))
     return result
 
 

@@ -35,7 +35,7 @@ from buffers.answers import (
     Snapshot,
     Welcome,
 )
-from buffers.segment import EndReason, Payload, Runs, Segment, charged_bytes
+from buffers.segment import EndReason, Payload, Runs, Segment, charged_bytes, segment_bytes
 
 
 class _Kind(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -220,7 +220,7 @@ class Append(_Kind, frozen=True, array_like=True, tag="append"):
 
     def bulk_bytes(self) -> int:
         """Charged bytes."""
-        return charged_bytes(self.segment.payload)
+        return segment_bytes(self.segment)
 
 
 class PutScore(_Kind, frozen=True, array_like=True, tag="put_score"):
@@ -287,7 +287,7 @@ class Share(_Kind, frozen=True, array_like=True, tag="share"):
 
     def bulk_bytes(self) -> int:
         """Charged bytes."""
-        return sum(charged_bytes(segment.payload) for member in self.members for segment in member.segments)
+        return sum(segment_bytes(segment) for member in self.members for segment in member.segments)
 
 
 class Complete(_Kind, frozen=True, array_like=True, tag="complete"):

@@ -31,6 +31,11 @@ class Charts:
         numbers |= {f"state_{state}": float(ledger.by_state[state]) for state in LEVELS}
         numbers |= {name: float(getattr(ledger, name)) for name in ("opened", "trained", "evicted", "failed")}
         numbers["held_tokens"] = float(ledger.held_tokens)
+        numbers["held_bytes"] = float(ledger.held_bytes)
+        for reason, tokens in ledger.reason_tokens.items():
+            state, _, why = reason.partition(": ")
+            if state == "evicted":
+                numbers[f"evicted_tokens_{why.replace(' ', '_')}"] = float(tokens)
         numbers["law_share"] = ledger.law_slots / max(1, ledger.slots)
         numbers |= {f"mean_{name}_tokens": tokens / n for name, (n, tokens) in ledger.lengths.items() if n}
         numbers |= bucket_counts("length_ended", self._ended, LENGTHS)

@@ -6,8 +6,9 @@
 still count, so that several updates a version admit what one would. Without losses, at oversample 1 and reuse 1, this
 is AReaL's bound N <= (version + eta + 1) * batch on everything ever opened, and eta = 0 is synchronous RL.
 
-Space is reserved at admission for the longest possible answers, k * (prompt + max_response_tokens), so an append within
-its reservation is never refused for space; what a member did not use returns when it ends.
+Space is reserved at admission for the longest possible answers, k * (prompt + max_response_tokens) tokens and k *
+max_attached_bytes, so an append within its reservation is never refused for space; what a member did not use returns
+when it ends. The bytes of a capacity are 13 a token and those of attachments.
 """
 
 from __future__ import annotations

@@ -82,6 +82,10 @@ class Ledger(msgspec.Struct, frozen=True, array_like=True):
     """Commands refused by this process, by reason."""
     duplicates: int = 0
     """Retries that this process recognized and answered as before."""
+    held_bytes: int = 0
+    """Bytes stored or reserved, prompts and attachments included."""
+    reason_tokens: dict[str, int] = {}
+    """Response tokens closed, by "state: reason": what evictions cost."""
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
@@ -149,6 +153,7 @@ class LeasedMember(msgspec.Struct, frozen=True, array_like=True):
     mean_version: float = -1.0
     """Mean over all its tokens."""
     last_version: int = -1
+    attached_bytes: int = 0
 
 
 class LeasedGroup(msgspec.Struct, frozen=True, array_like=True):

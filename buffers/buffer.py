@@ -63,7 +63,7 @@ from buffers.rows import (
     segment_key,
     success_key,
 )
-from buffers.segment import Segment, check_segment
+from buffers.segment import BYTES_PER_TOKEN, Segment, check_segment
 from buffers.trajectory import OPEN, admit_segment, extend, move
 
 A = TypeVar("A")
@@ -239,11 +239,12 @@ class Buffer:
             check_segment(segment)
         except InvalidSegment as error:
             return self._refuse(f"invalid: {error}", f"trajectory {trajectory}")
-        reason = admit_segment(row, segment, held.meta.highest, self.config.max_response_tokens)
+        reason = admit_segment(row, segment, held.meta.highest, self.config)
         if reason:
             have = f"trajectory {trajectory} holds {row.length} tokens to version {row.last_version}"
             came = f"the segment holds {segment.start} to {segment.stop} of version {segment.last_version}"
-            limits = f"versions end at {held.meta.highest}, responses at {self.config.max_response_tokens} tokens"
+            ends = f"{self.config.max_response_tokens} tokens and {self.config.max_attached_bytes} bytes attached"
+            limits = f"versions end at {held.meta.highest}, responses at {ends}"
             return self._refuse(reason, f"{have}, {came}; {limits}")
         extend(row, segment)
         held.note_trajectory(row)
@@ -430,9 +431,12 @@ class Buffer:
         return ""
 
     def _has_space(self, prompt_tokens: int) -> bool:
-        config = self.config
-        needed = reservation_tokens(config.k, prompt_tokens, config.max_response_tokens)
-        return config.capacity_tokens is None or self._held.reserved_tokens + needed <= config.capacity_tokens
+        config, held = self.config, self._held
+        tokens = reservation_tokens(config.k, prompt_tokens, config.max_response_tokens)
+        size = tokens * BYTES_PER_TOKEN + config.k * config.max_attached_bytes
+        return (config.capacity_tokens is None or held.reserved_tokens + tokens <= config.capacity_tokens) and (
+            config.capacity_bytes is None or held.reserved_bytes + size <= config.capacity_bytes
+        )
 
     def _forget_ordinals(self) -> None:
         held = self._held
@@ -447,6 +451,7 @@ class Buffer:
         held = self._held
         group = held.groups[row.group]
         held.reserved_tokens -= self.config.max_response_tokens - row.length
+        held.reserved_attached -= self.config.max_attached_bytes - row.attached_bytes
         move(row, "ended", held.counts)
         row.end = segment.end
         group.ended += 1

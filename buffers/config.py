@@ -9,6 +9,7 @@ from typing import Literal
 from buffers.errors import UsageError
 from buffers.leasing import LeasingConfig
 from buffers.prompts import PromptConfig
+from buffers.segment import BYTES_PER_TOKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class BufferConfig:
     """What becomes of a group whose outcomes are all equal."""
     capacity_tokens: int | None = None
     """Tokens that may be held or reserved; None is no limit."""
+    capacity_bytes: int | None = None
+    """The same in bytes: 13 a token, and attachments."""
+    max_attached_bytes: int = 0
+    """Attachments that a response may carry, reserved with its tokens."""
     checkpoint_every: int = 1
     """Versions between durable checkpoints; groups are held until one, so a capacity must hold as many batches."""
     priority: str = "spread_freshness"
@@ -67,8 +72,11 @@ class BufferConfig:
                 "buffer.k is 1 and buffer.no_signal 'evict': the outcomes of one response are always equal, so every"
                 " group would be evicted; make k 2 or more, or no_signal 'train'"
             )
-        if self.capacity_tokens is not None and self.capacity_tokens < 1:
-            raise UsageError(f"buffer.capacity_tokens is {self.capacity_tokens}; leave it out for no limit")
+        for name in ("capacity_tokens", "capacity_bytes"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"buffer.{name} is {getattr(self, name)}; leave it out for no limit")
+        if self.max_attached_bytes < 0:
+            raise UsageError(f"buffer.max_attached_bytes is {self.max_attached_bytes}; 0 allows no attachments")
         if self.no_signal not in ("train", "evict"):
             raise UsageError(f"buffer.no_signal is {self.no_signal!r}; it is 'train' or 'evict'")
 
@@ -84,9 +92,17 @@ class BufferConfig:
 
     def check_capacity(self, longest_prompt_tokens: int) -> None:
         """Raise `UsageError` if the capacity could not hold what is trained between two checkpoints."""
-        needed = self.checkpoint_every * self.batch * (longest_prompt_tokens + self.max_response_tokens)
-        if self.capacity_tokens is not None and self.capacity_tokens < needed:
+        responses = self.checkpoint_every * self.batch
+        tokens = longest_prompt_tokens + self.max_response_tokens
+        if self.capacity_tokens is not None and self.capacity_tokens < responses * tokens:
             raise UsageError(
                 f"buffer.capacity_tokens is {self.capacity_tokens}; checkpoint_every * batch * (longest prompt"
-                f" + max_response_tokens) = {needed} are needed, or training would stop for want of space"
+                f" + max_response_tokens) = {responses * tokens} are needed, or training would stop for want of space"
+            )
+        needed = responses * (tokens * BYTES_PER_TOKEN + self.max_attached_bytes)
+        if self.capacity_bytes is not None and self.capacity_bytes < needed:
+            raise UsageError(
+                f"buffer.capacity_bytes is {self.capacity_bytes}; checkpoint_every * batch * ((longest prompt"
+                f" + max_response_tokens) * {BYTES_PER_TOKEN} + max_attached_bytes) = {needed} are needed, or training"
+                " would stop for want of space"
             )

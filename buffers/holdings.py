@@ -39,6 +39,7 @@ from buffers.rows import (
     success_key,
     trajectory_key,
 )
+from buffers.segment import BYTES_PER_TOKEN
 from buffers.trajectory import CLOSED, OPEN, STATES, move
 
 CLOSINGS_KEPT = 65536
@@ -61,6 +62,8 @@ class Holdings:
         self.prompts = Prompts(config.prompts, config.seed)
         self.counts: dict[State, int] = dict.fromkeys(STATES, 0)
         self.reserved_tokens = 0
+        self.reserved_attached = 0
+        """Bytes of attachments, stored or reserved."""
         self.unscored: dict[int, GroupRow] = {}
         """Groups whose members have all ended and are not all scored."""
         self.open_groups = 0
@@ -88,6 +91,15 @@ class Holdings:
         """A trajectory's row changed."""
         self.journal.change(trajectory_key(row.trajectory), row)
 
+    @property
+    def reserved_bytes(self) -> int:
+        """Everything stored or reserved, in bytes."""
+        return self.reserved_tokens * BYTES_PER_TOKEN + self.reserved_attached
+
+    def held_attached(self, row: TrajectoryRow) -> int:
+        """Bytes of attachments that a trajectory holds or reserves."""
+        return max(self.config.max_attached_bytes, row.attached_bytes) if row.state in OPEN else row.attached_bytes
+
     def held_tokens(self, row: TrajectoryRow, prompt_tokens: int) -> int:
         """Tokens that a trajectory holds or reserves."""
         if row.state in OPEN:
@@ -106,6 +118,7 @@ class Holdings:
         self.groups[group.group] = group
         self.open_groups += 1
         self.reserved_tokens += reservation_tokens(k, prompt_tokens, self.config.max_response_tokens)
+        self.reserved_attached += k * self.config.max_attached_bytes
         self.counts["queued"] += k
         for index in range(k):
             row = TrajectoryRow(group.first + index, group.group, index)
@@ -149,6 +162,7 @@ class Holdings:
         tokens = 0
         for row in self.members(group):
             self.reserved_tokens -= self.held_tokens(row, group.prompt_tokens)
+            self.reserved_attached -= self.held_attached(row)
             tokens += row.length
             self.closings.append((state, row.length))
             move(row, state, self.counts)
@@ -302,6 +316,7 @@ class Holdings:
         self.trajectories[row.trajectory] = row
         self.counts[row.state] += 1
         self.reserved_tokens += self.held_tokens(row, group.prompt_tokens)
+        self.reserved_attached += self.held_attached(row)
 
     def _index_groups(self) -> None:
         for group in self.groups.values():

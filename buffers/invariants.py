@@ -110,6 +110,11 @@ def _indexes(held: Holdings) -> Iterator[str]:
         yield f"{tokens} tokens are held or reserved, the count says {held.reserved_tokens}"
     if held.config.capacity_tokens is not None and tokens > held.config.capacity_tokens:
         yield f"{tokens} tokens are held or reserved of {held.config.capacity_tokens}"
+    attached = sum(held.held_attached(row) for row in held.trajectories.values())
+    if attached != held.reserved_attached:
+        yield f"{attached} bytes of attachments are held or reserved, the count says {held.reserved_attached}"
+    if held.config.capacity_bytes is not None and held.reserved_bytes > held.config.capacity_bytes:
+        yield f"{held.reserved_bytes} bytes are held or reserved of {held.config.capacity_bytes}"
     if sorted(held.eligible) != sorted(g.group for g in held.groups.values() if g.stage == "eligible"):
         yield f"the index of eligible groups is {sorted(held.eligible)}"
     if sorted(held.undurable) != sorted(g.group for g in held.groups.values() if g.uses > g.durable_uses):

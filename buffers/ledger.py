@@ -32,4 +32,6 @@ def ledger_of(held: Holdings, refused: dict[str, int], duplicates: int) -> Ledge
         law_slots=meta.law_slots,
         refused=dict(refused),
         duplicates=duplicates,
+        held_bytes=held.reserved_bytes,
+        reason_tokens={reason: tokens for reason, (_, tokens) in meta.closed.items()},
     )

@@ -59,6 +59,8 @@ class TrajectoryRow(msgspec.Struct, array_like=True, gc=False):
     """Attempt of the newest failure counted by `fail`."""
     components: dict[str, float] | None = None
     """Reward components once scored."""
+    attached_bytes: int = 0
+    """Bytes of attachments stored."""
 
 
 class GroupRow(msgspec.Struct, array_like=True, gc=False):

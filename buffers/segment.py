@@ -2,8 +2,10 @@
 
 Positions count response tokens from 0; the prompt is not part of them. A segment carries for each token its id, the
 log-probability under the policy that sampled it (behaviour log-probability, natural logarithm, at the sampling
-temperature), the weights' version, and whether the model produced it (tokens of tools and environments do not train).
-Versions and producers change rarely, so they are stored as runs (value, count).
+temperature), the weights' version, and who produced it (only what the model produced trains). Versions and producers
+change rarely, so they are stored as runs (value, count). A response may hold several turns: tokens of the model, of
+tools and of a user follow each other as runs of producers, across segments too. Attachments (what a tool gave beside
+its tokens) are named bytes that are kept, charged and handed on, and that nothing here reads.
 
 The payload has two forms: `TokenArrays`, the real numbers, and `Ghost`, a few bytes that stand for `length` tokens and
 are charged at their true size; everything that decides anything reads lengths and runs, never the payload.
@@ -37,6 +39,18 @@ Runs = tuple[tuple[int, int], ...]
 
 IntArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
+
+
+TOOL, MODEL, MASKED, USER = 0, 1, 2, 3
+"""Who produced a token: a tool or environment; the model; the model, but it bears no loss (a closing that was forced
+upon it, a turn that is not judged); a user. Only `MODEL` trains."""
+
+
+class Attachment(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Bytes beside the tokens of a segment: an image that was shown, a file that a tool wrote."""
+
+    name: str
+    body: bytes
 
 
 class TokenArrays(msgspec.Struct, frozen=True, array_like=True, tag="t"):
@@ -75,8 +89,9 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     versions: Runs
     """(version, count) runs over the tokens; versions do not decrease."""
     produced: Runs
-    """(1 by the model, trains | 0 by a tool or environment, does not train; count) runs over the tokens."""
+    """(TOOL | MODEL | MASKED | USER, count) runs over the tokens; only what is MODEL trains."""
     end: EndReason
+    attachments: tuple[Attachment, ...] = ()
 
     @property
     def length(self) -> int:
@@ -137,6 +152,26 @@ def charged_bytes(payload: Payload) -> int:
     return payload.length * BYTES_PER_TOKEN
 
 
+def attached_bytes(segment: Segment) -> int:
+    """What a segment's attachments weigh."""
+    return sum(len(one.body) + len(one.name.encode()) for one in segment.attachments) if segment.attachments else 0
+
+
+def segment_bytes(segment: Segment) -> int:
+    """What a segment costs in credits, capacity and link time."""
+    return charged_bytes(segment.payload) + attached_bytes(segment)
+
+
+def turns_of(segments: Sequence[Segment]) -> int:
+    """Turns of the model in a response: stretches of its own tokens, however they are cut into segments."""
+    turns, before = 0, TOOL
+    for segment in segments:
+        for producer, _ in segment.produced:
+            turns += producer in (MODEL, MASKED) and before not in (MODEL, MASKED)
+            before = producer
+    return turns
+
+
 def check_segment(segment: Segment) -> None:
     """Raise `InvalidSegment`, naming the rule, if the parts of a segment do not fit together."""
     length = segment.payload.length
@@ -158,8 +193,8 @@ def check_segment(segment: Segment) -> None:
             raise InvalidSegment(f"version {version} follows {last}")
         last = version
     for flag, _ in segment.produced:
-        if flag not in (0, 1):
-            raise InvalidSegment(f"produced holds {flag}, not 0 or 1")
+        if not TOOL <= flag <= USER:
+            raise InvalidSegment(f"produced holds {flag}, which is none of 0 (tool), 1 (model), 2 (masked), 3 (user)")
     if isinstance(segment.payload, TokenArrays) and length:
         logps = logps_of(segment.payload)
         # a NaN passes through both reductions and fails both comparisons

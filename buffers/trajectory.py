@@ -46,9 +46,10 @@ again. Left out: what a change means for groups and leases (`group.py`, `leasing
 from __future__ import annotations
 
 from buffers.answers import State
+from buffers.config import BufferConfig
 from buffers.errors import ContractError
 from buffers.rows import TrajectoryRow
-from buffers.segment import Segment
+from buffers.segment import MODEL, Segment, attached_bytes
 
 OPEN: tuple[State, ...] = ("queued", "running", "cut")
 """May still get tokens."""
@@ -87,7 +88,7 @@ def move(row: TrajectoryRow, to: State, counts: dict[State, int]) -> None:
     row.state = to
 
 
-def admit_segment(row: TrajectoryRow, segment: Segment, highest: int, max_response_tokens: int) -> str:
+def admit_segment(row: TrajectoryRow, segment: Segment, highest: int, config: BufferConfig) -> str:
     """Say why a well-formed segment cannot follow what is stored; "" if it can."""
     if segment.start != row.length:
         return "gap"
@@ -96,7 +97,9 @@ def admit_segment(row: TrajectoryRow, segment: Segment, highest: int, max_respon
             return f"invalid: version {segment.versions[0][0]} follows {row.last_version}"
         if segment.versions[-1][0] > highest:
             return "version from the future"
-    if segment.stop > max_response_tokens:
+    if segment.stop > config.max_response_tokens:
+        return "over capacity"
+    if segment.attachments and row.attached_bytes + attached_bytes(segment) > config.max_attached_bytes:
         return "over capacity"
     return ""
 
@@ -106,6 +109,7 @@ def extend(row: TrajectoryRow, segment: Segment) -> None:
     row.applied_attempt = row.attempt
     row.applied_start = segment.start
     row.attempt += 1
+    row.attached_bytes += attached_bytes(segment)
     if segment.versions:
         row.length = segment.stop
         row.last_version = segment.versions[-1][0]
@@ -116,10 +120,10 @@ def extend(row: TrajectoryRow, segment: Segment) -> None:
 
 
 def first_trained_version(segment: Segment) -> int:
-    """Version of the first token that the model produced; -1 if there is none."""
+    """Version of the first token that trains; -1 if there is none."""
     position = 0
     for produced, count in segment.produced:
-        if produced:
+        if produced == MODEL:
             break
         position += count
     else:

@@ -33,7 +33,7 @@ def summarize(run_dir: Path, config: dict[str, Any], outcome: str) -> dict[str, 
         "alarms": alarms(rows),
         "engine_mismatch": mismatch(rows),
         "weight_update_s": installs(rows, settings),
-        "ledger": ledger(config, settings),
+        **ledger(config, settings),
         "tokens_generated": int(sum(row.value for row in rows if row.name == "decoded_tokens")),
         "tokens_trained": int(sum(row.value for row in rows if row.name == "trained_tokens")),
     }
@@ -143,11 +143,13 @@ def alarms(rows: list[Row]) -> dict[str, int]:
     return health.alarms
 
 
-def ledger(config: dict[str, Any], settings: RunSettings) -> dict[str, int]:
-    """Trajectories by what became of them, from the store itself."""
+def ledger(config: dict[str, Any], settings: RunSettings) -> dict[str, Any]:
+    """Trajectories by what became of them, their lengths, and tokens closed by reason, from the store itself."""
     store = open_store(config, lambda event: None, None)
     try:
         account = Buffer.recover(buffer_config(settings), store.rows()).ledger()
     finally:
         store.close()
-    return {name: getattr(account, name) for name in ("opened", "trained", "evicted", "failed", "in_flight")}
+    counts = {name: getattr(account, name) for name in ("opened", "trained", "evicted", "failed", "in_flight")}
+    means = {name: tokens / count for name, (count, tokens) in account.lengths.items() if count}
+    return {"ledger": counts, "mean_tokens": means, "closed_tokens": account.reason_tokens}

@@ -2,10 +2,10 @@
 
     UpdateJob --pack--> Batch: ids, behaviour log-probabilities, versions, masks [B, T]; rewards, groups, weights [B]
 
-A row is prompt + response, rows of a group adjacent. A token bears loss if the model produced it and its lag, the
-update's version - its own, is at most `max_token_lag`; a trajectory whose tokens are all masked keeps its place in its
-group's mean reward and length reward. Rewards are the weighted sum of the stored components plus the length reward at
-its current weight. Pure numpy; leaves out advantages, which belong to the objective.
+A row is prompt + response, rows of a group adjacent. A token bears loss if the model produced it, not masked, and its
+lag, the update's version - its own, is at most `max_token_lag`; a trajectory whose tokens are all masked keeps its
+place in its group's mean reward and length reward. Rewards are the weighted sum of the stored components plus the
+length reward at its current weight. Pure numpy; leaves out advantages, which belong to the objective.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from buffers.errors import ContractError, UsageError
-from buffers.segment import expand, ids_of, logps_of
+from buffers.segment import MASKED, MODEL, ids_of, logps_of
 from policies import length_reward
 from policies.trainer import Member, UpdateJob
 
@@ -54,37 +54,69 @@ class Batch:
     groups_B: Ints
     """Index of the group, from 0 in the job's order."""
     weight_B: Floats
+    lagging_tokens: int = 0
+    """Tokens that would bear loss but for their lag."""
 
     @property
     def masked_share(self) -> float:
-        """Share of the produced tokens that are masked for their lag."""
-        produced = float(self.produced_BT.sum())
-        return 1.0 - float(self.mask_BT.sum()) / produced if produced else 0.0
+        """Share of the tokens that train which are masked for their lag."""
+        bearing = float(self.mask_BT.sum()) + self.lagging_tokens
+        return self.lagging_tokens / bearing if bearing else 0.0
 
 
 @dataclass(frozen=True)
-class _Row:
-    ids: Ints
-    logps: Floats
-    versions: Ints
-    produced: Ints
-    """All [prompt + response]; prompt columns: log-probability 0, version -1, produced 0."""
+class _Rows:
+    """The arrays of a batch while they are filled, row by row."""
+
+    ids_BT: Ints
+    behaviour_BT: Floats
+    versions_BT: Ints
+    produced_BT: Floats
+    mask_BT: Floats
+
+    @classmethod
+    def blank(cls, rows: int, columns: int) -> _Rows:
+        """All padding but the versions, which `fill` sets in full; memory that stays blank is never touched."""
+        shape = (rows, columns)
+        ids, behaviour = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+        return cls(ids, behaviour, np.empty(shape, np.int32), np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+
+    def fill(self, place: int, prompt: Ints, member: Member, oldest: int) -> tuple[int, int]:
+        """One row; tokens of versions below `oldest` bear no loss. (Tokens produced, of them masked for their lag)."""
+        at = len(prompt)
+        self.ids_BT[place, :at] = prompt
+        versions, produced, mask = self.versions_BT[place], self.produced_BT[place], self.mask_BT[place]
+        versions[:at] = -1
+        made = lagging = 0
+        for part in member.segments:
+            stop = at + part.length
+            self.ids_BT[place, at:stop] = ids_of(part.payload)
+            self.behaviour_BT[place, at:stop] = logps_of(part.payload)
+            begin = at
+            for producer, count in part.produced:
+                if producer in (MODEL, MASKED):
+                    made += count
+                    produced[begin : begin + count] = 1.0
+                    if producer == MODEL:
+                        mask[begin : begin + count] = 1.0
+                begin += count
+            for version, count in part.versions:
+                versions[at : at + count] = version
+                if version < oldest:
+                    lagging += int(mask[at : at + count].sum())
+                    mask[at : at + count] = 0.0
+                at += count
+        versions[at:] = -1
+        return made, lagging
 
 
-def _row(prompt: Ints, member: Member) -> _Row:
+def _response_tokens(member: Member) -> int:
     place = 0
     for segment in member.segments:
         if segment.start != place:
             raise ContractError(f"trajectory {member.trajectory}: a segment starts at {segment.start}, not at {place}")
         place = segment.stop
-    blank = np.zeros(len(prompt), np.int32)
-    parts = member.segments
-    return _Row(
-        np.concatenate([prompt, *(ids_of(part.payload) for part in parts)]),
-        np.concatenate([blank.astype(np.float32), *(logps_of(part.payload) for part in parts)]),
-        np.concatenate([blank - 1, *(expand(part.versions) for part in parts)]),
-        np.concatenate([blank, *(expand(part.produced) for part in parts)]),
-    )
+    return place
 
 
 def _outcomes(members: Sequence[Member]) -> Floats:
@@ -108,36 +140,34 @@ def group_rewards(members: Sequence[Member], lengths: npt.NDArray[np.int64], con
 
 def pack(job: UpdateJob, config: Config) -> Batch:
     """The arrays of one update."""
-    rows: list[_Row] = []
-    rewards, outcomes, groups, weights = [], [], list[int](), list[float]()
-    for index, group in enumerate(job.groups):
-        prompt = ids_of(group.prompt).astype(np.int32)
-        members = [_row(prompt, member) for member in group.members]
-        lengths = np.array([int(row.produced.sum()) for row in members], np.int64)
-        rewards.append(group_rewards(group.members, lengths, config, job.version))
-        outcomes.append(_outcomes(group.members))
-        groups += [index] * len(members)
-        weights += [group.weight] * len(members)
-        rows += members
-    if not rows:
+    prompts = [ids_of(group.prompt) for group in job.groups]
+    lengths = [
+        len(prompt) + _response_tokens(member)
+        for group, prompt in zip(job.groups, prompts, strict=True)
+        for member in group.members
+    ]
+    if not lengths:
         raise ContractError(f"lease {job.lease} holds no trajectory")
-    shape = (len(rows), max(len(row.ids) for row in rows))
-    ids_BT, versions_BT = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
-    behaviour_BT, produced_BT = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for place, row in enumerate(rows):
-        length = len(row.ids)
-        ids_BT[place, :length], behaviour_BT[place, :length] = row.ids, row.logps
-        versions_BT[place, :length], produced_BT[place, :length] = row.versions, row.produced
+    rows, rewards, place, lagging = _Rows.blank(len(lengths), max(lengths)), list[Floats](), 0, 0
+    for group, prompt in zip(job.groups, prompts, strict=True):
+        made = np.zeros(len(group.members), np.int64)
+        for index, member in enumerate(group.members):
+            made[index], late = rows.fill(place, prompt, member, job.version - config.max_token_lag)
+            lagging += late
+            place += 1
+        rewards.append(group_rewards(group.members, made, config, job.version))
+    sizes = [len(group.members) for group in job.groups]
     return Batch(
         version=job.version,
-        ids_BT=ids_BT,
-        behaviour_BT=behaviour_BT,
-        versions_BT=versions_BT,
-        produced_BT=produced_BT,
-        mask_BT=produced_BT * (job.version - versions_BT <= config.max_token_lag),
-        lengths_B=np.array([len(row.ids) for row in rows], np.int32),
+        ids_BT=rows.ids_BT,
+        behaviour_BT=rows.behaviour_BT,
+        versions_BT=rows.versions_BT,
+        produced_BT=rows.produced_BT,
+        mask_BT=rows.mask_BT,
+        lengths_B=np.array(lengths, np.int32),
         rewards_B=np.concatenate(rewards),
-        outcomes_B=np.concatenate(outcomes),
-        groups_B=np.array(groups, np.int32),
-        weight_B=np.array(weights, np.float32),
+        outcomes_B=np.concatenate([_outcomes(group.members) for group in job.groups]),
+        groups_B=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
+        weight_B=np.repeat(np.array([group.weight for group in job.groups], np.float32), sizes),
+        lagging_tokens=lagging,
     )

@@ -32,7 +32,7 @@ from buffers.leasing import LeasingConfig
 from buffers.memory_store import MemoryStore
 from buffers.priorities import names
 from buffers.prompts import PromptConfig, make_prompts
-from buffers.segment import Ghost, Segment
+from buffers.segment import Attachment, Ghost, Segment
 
 MAX_TOKENS = 12
 
@@ -94,6 +94,8 @@ class BufferMachine(RuleBasedStateMachine):
         no_signal=st.sampled_from(["train", "evict"]),
         priority=st.sampled_from(names()),
         capacity=st.sampled_from([None, 200]),
+        room=st.sampled_from([None, 3000]),
+        attached=st.sampled_from([0, 9]),
         order=st.sampled_from(["success", "passes"]),
         epochs=st.sampled_from([None, 4]),
         replacement=st.booleans(),
@@ -117,6 +119,8 @@ class BufferMachine(RuleBasedStateMachine):
             priority=chosen["priority"],
             leasing=LeasingConfig(again, bool(draws and chosen["stratified"]), 0.7, chosen["beta"] if again else 0.0),
             capacity_tokens=chosen["capacity"],
+            capacity_bytes=chosen["room"],
+            max_attached_bytes=chosen["attached"],
             prompts=PromptConfig(order=chosen["order"], epochs=chosen["epochs"]),
             seed=3,
         )
@@ -199,14 +203,26 @@ class BufferMachine(RuleBasedStateMachine):
         shift=st.sampled_from([0, 0, 0, 0, 0, 0, 1, -1]),
         newer=st.sampled_from([0, 0, 0, 0, 0, 0, 1]),
         times=st.integers(1, 2),
+        body=st.sampled_from([None, None, b"", b"123", b"1234567"]),
     )
-    def append(self, data: st.DataObject, length: int, end: str, late: int, shift: int, newer: int, times: int) -> None:
+    def append(
+        self,
+        data: st.DataObject,
+        length: int,
+        end: str,
+        late: int,
+        shift: int,
+        newer: int,
+        times: int,
+        body: bytes | None,
+    ) -> None:
         trajectory = self.pick(data)
         model, tokens = self.model, self.model.tokens.get(trajectory, [])
         attempt = model.attempts.get(trajectory, 0) + min(late, 0)
         version = model.highest + newer
         runs = ((version, length),) if length else ()
-        segment = Segment(len(tokens) + shift, Ghost(length, 1), runs, ((1, length),) if length else (), end)
+        files = () if body is None else (Attachment("f", body),)
+        segment = Segment(len(tokens) + shift, Ghost(length, 1), runs, ((1, length),) if length else (), end, files)
         before = self.buffer.view(trajectory)
         answer = self.buffer.append(trajectory, attempt, segment)
         if isinstance(answer, Appended) and attempt == model.attempts[trajectory]:
@@ -238,6 +254,7 @@ class BufferMachine(RuleBasedStateMachine):
                 or newer
                 or len(tokens) + length > MAX_TOKENS
                 or (length == 0 and end == "cut")
+                or body is not None
             )
             assert allowed, (answer, before)
         self.commit()

@@ -42,6 +42,7 @@ def test_lengths_are_told_once_by_what_became_of_them():
         "length_evicted(24,32]": 1.0,
         "length_evicted(32,48]": 1.0,
     }
+    assert numbers["evicted_tokens_no_signal"] == 70.0
     assert not [name for name in charts.levels(buffer) if "(" in name]
 
 

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from buffers.answers import Appended, AttemptFailed, Opened, Reassigned, Refused, ScoreStored
@@ -6,7 +7,7 @@ from buffers.errors import UsageError
 from buffers.memory_store import MemoryStore
 from buffers.prompts import PromptConfig, make_prompts
 from buffers.rows import GroupRow, TrajectoryRow, segment_key, segments_key, trajectory_key
-from buffers.segment import Ghost, Segment
+from buffers.segment import Attachment, Ghost, Segment
 from tests.buffer_builders import config, eligible, filled, finish, ghost, leased, opened, passes, real
 
 
@@ -63,6 +64,40 @@ def test_space_is_reserved_at_opening_and_what_was_not_used_returns_at_the_end()
         finish(buffer, trajectory, length=5)
     buffer.check()
     assert len(opened(buffer, 9, 4)) == 2
+
+
+def test_bytes_are_reserved_too_with_room_for_attachments_that_returns_when_unused() -> None:
+    member = 13 * (3 + 20) + 50
+    buffer = filled(config(capacity_bytes=4 * member + 13, max_attached_bytes=50))
+    trajectories = opened(buffer, 9)
+    assert len(trajectories) == 4
+    assert buffer.ledger().held_bytes == 4 * member
+    assert reason(buffer.open_groups(1, 2, 1)) == "capacity"
+    files = (Attachment("plot", bytes(40)),)
+    assert isinstance(
+        buffer.append(trajectories[0], 1, msgspec.structs.replace(ghost(0, 5), attachments=files)), Appended
+    )
+    refused = buffer.append(trajectories[0], 2, msgspec.structs.replace(ghost(5, 1), attachments=files))
+    assert reason(refused) == "over capacity"
+    assert buffer.ledger().held_bytes == 4 * member
+    finish(buffer, trajectories[0], length=2)
+    assert buffer.ledger().held_bytes == 3 * member + 13 * (3 + 7) + 44
+    store = MemoryStore()
+    store.write(buffer.drain())
+    assert Buffer.recover(buffer.config, store.rows()).ledger().held_bytes == buffer.ledger().held_bytes
+    assert store.segments(trajectories[0])[0].attachments == files
+    for trajectory in trajectories[1:]:
+        finish(buffer, trajectory, length=0)
+    assert len(opened(buffer, 9, 3)) == 2
+    buffer.check()
+
+
+def test_evictions_tell_their_tokens_by_reason() -> None:
+    buffer = filled(config(no_signal="evict"))
+    for trajectory in opened(buffer, 2):
+        finish(buffer, trajectory, 1.0, length=7)
+    assert buffer.ledger().reason_tokens == {"evicted: no signal": 4 * 7}
+    assert buffer.ledger().lengths["evicted"] == (4, 28)
 
 
 def test_prompts_run_out() -> None:

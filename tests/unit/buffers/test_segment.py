@@ -5,17 +5,25 @@ import pytest
 from buffers.errors import InvalidSegment
 from buffers.segment import (
     BYTES_PER_TOKEN,
+    MASKED,
+    MODEL,
+    TOOL,
+    USER,
+    Attachment,
     Ghost,
     Segment,
     TokenArrays,
+    attached_bytes,
     charged_bytes,
     check_segment,
     expand,
     ids_of,
     join_runs,
     logps_of,
+    segment_bytes,
     slice_payload,
     token_arrays,
+    turns_of,
 )
 
 
@@ -47,7 +55,7 @@ def test_a_sound_segment_passes_and_survives_the_wire() -> None:
         ({"versions": ((1, 2),)}, "versions covers 2 of 3"),
         ({"produced": ((1, 4),)}, "produced covers 4 of 3"),
         ({"produced": ((1, 3), (0, 0))}, "run of 0"),
-        ({"produced": ((2, 3),)}, "not 0 or 1"),
+        ({"produced": ((4, 3),)}, "produced holds 4, which is none of 0"),
         ({"versions": ((3, 2), (1, 1))}, "version 1 follows 3"),
         ({"versions": ((-1, 3),)}, "version -1"),
         ({"payload": token_arrays([5, 6, 7], [-0.1, 0.1, -3.0])}, "positive or not finite"),
@@ -90,3 +98,21 @@ def test_runs_expand_and_join() -> None:
     assert join_runs(((4, 2), (7, 1)), ((7, 3), (8, 1))) == ((4, 2), (7, 4), (8, 1))
     assert join_runs(((4, 2),), ((5, 1),)) == ((4, 2), (5, 1))
     assert join_runs((), ((5, 1),)) == ((5, 1),)
+
+
+def test_turns_are_stretches_of_the_models_own_tokens_however_they_are_cut() -> None:
+    first = segment(produced=((MODEL, 1), (TOOL, 2)))
+    then = segment(start=3, produced=((USER, 1), (MASKED, 1), (MODEL, 1)))
+    last = segment(start=6, produced=((MODEL, 3),))
+    assert turns_of([first]) == 1
+    assert turns_of([first, then, last]) == 2
+    assert turns_of([]) == turns_of([segment(produced=((TOOL, 3),))]) == 0
+
+
+def test_attachments_are_charged_by_name_and_body_and_survive_the_wire() -> None:
+    plain, image = segment(), segment(attachments=(Attachment("bild", b"12345"), Attachment("", b"6")))
+    assert (attached_bytes(plain), attached_bytes(image)) == (0, 10)
+    assert segment_bytes(image) == segment_bytes(plain) + 10 == 3 * BYTES_PER_TOKEN + 10
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(image), type=Segment) == image
+    older = msgspec.msgpack.encode([0, plain.payload, plain.versions, plain.produced, "cut"])
+    assert msgspec.msgpack.decode(older, type=Segment) == plain, "rows without attachments are still read"

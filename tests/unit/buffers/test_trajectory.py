@@ -5,7 +5,9 @@ from buffers.errors import ContractError
 from buffers.rows import TrajectoryRow
 from buffers.segment import Ghost, Segment
 from buffers.trajectory import CLOSED, LIVE, NEXT, STATES, admit_segment, extend, first_trained_version, move
-from tests.buffer_builders import ghost
+from tests.buffer_builders import config, ghost
+
+SETTINGS = config(max_response_tokens=10)
 
 
 def test_every_state_can_be_reached_and_closed_ones_are_final() -> None:
@@ -30,13 +32,13 @@ def test_a_move_that_is_not_drawn_raises_and_changes_nothing() -> None:
 def test_a_segment_must_continue_what_is_stored_in_place_and_version() -> None:
     row = TrajectoryRow(1, 1, 0)
     extend(row, ghost(0, 4, version=2))
-    assert admit_segment(row, ghost(4, 3, version=2), 2, 10) == ""
-    assert admit_segment(row, ghost(5, 3, version=2), 2, 10) == "gap"
-    assert admit_segment(row, ghost(3, 3, version=2), 2, 10) == "gap"
-    assert admit_segment(row, ghost(4, 3, version=1), 2, 10) == "invalid: version 1 follows 2"
-    assert admit_segment(row, ghost(4, 3, version=3), 2, 10) == "version from the future"
-    assert admit_segment(row, ghost(4, 6, version=2), 2, 10) == ""
-    assert admit_segment(row, ghost(4, 7, version=2), 2, 10) == "over capacity"
+    assert admit_segment(row, ghost(4, 3, version=2), 2, SETTINGS) == ""
+    assert admit_segment(row, ghost(5, 3, version=2), 2, SETTINGS) == "gap"
+    assert admit_segment(row, ghost(3, 3, version=2), 2, SETTINGS) == "gap"
+    assert admit_segment(row, ghost(4, 3, version=1), 2, SETTINGS) == "invalid: version 1 follows 2"
+    assert admit_segment(row, ghost(4, 3, version=3), 2, SETTINGS) == "version from the future"
+    assert admit_segment(row, ghost(4, 6, version=2), 2, SETTINGS) == ""
+    assert admit_segment(row, ghost(4, 7, version=2), 2, SETTINGS) == "over capacity"
 
 
 def test_lengths_versions_and_attempts_add_up_over_segments() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from buffers.errors import ContractError, UsageError
-from buffers.segment import Segment, token_arrays
+from buffers.segment import MASKED, MODEL, TOOL, USER, Segment, token_arrays
 from policies import length_reward
 from policies.batch import Config, pack
 from policies.trainer import Member, TrainGroup, UpdateJob
@@ -63,6 +63,19 @@ def test_tokens_over_the_lag_are_masked_and_counted_but_their_reward_stays():
     assert batch.masked_share == pytest.approx(4 / 6)
     assert batch.rewards_B.tolist() == [1.0, 0.0, 1.0]
     assert pack(job(TWO, THREE), Config(max_token_lag=1)).mask_BT[0].tolist() == [0, 0, 0, 1, 1, 0]
+
+
+def test_a_response_of_several_turns_trains_on_what_the_model_produced_and_is_not_masked():
+    turns = ((MODEL, 1), (TOOL, 1), (USER, 1), (MASKED, 1))
+    first = segment(0, [1, 2, 3, 4], ((3, 4),), turns, end="cut")
+    group = TrainGroup(1, 1, prompt(9), 1.0, (member(1, [first, segment(4, [5], ((5, 1),))]),))
+    batch = pack(job(group), Config())
+    assert batch.mask_BT.tolist() == [[0, 1, 0, 0, 0, 1]]
+    assert batch.produced_BT.tolist() == [[0, 1, 0, 0, 1, 1]]
+    assert batch.versions_BT.tolist() == [[-1, 3, 3, 3, 3, 5]]
+    late = pack(job(group), Config(max_token_lag=1))
+    assert late.mask_BT.tolist() == [[0, 0, 0, 0, 0, 1]]
+    assert late.masked_share == 0.5
 
 
 def test_the_length_reward_joins_at_its_version_and_counts_what_the_model_produced():
