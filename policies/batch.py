@@ -23,6 +23,7 @@ from policies.trainer import Member, UpdateJob
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Batch:
     ids_BT: Ints
     behaviour_BT: Floats
     versions_BT: Ints
-    produced_BT: Floats
-    """1 where the model produced the token."""
+    produced_BT: Bools
+    """Whether the model produced the token."""
     mask_BT: Floats
     """1 where the token bears loss."""
     lengths_B: Ints
@@ -71,7 +72,7 @@ class _Rows:
     ids_BT: Ints
     behaviour_BT: Floats
     versions_BT: Ints
-    produced_BT: Floats
+    produced_BT: Bools
     mask_BT: Floats
 
     @classmethod
@@ -79,7 +80,7 @@ class _Rows:
         """All padding but the versions, which `fill` sets in full; memory that stays blank is never touched."""
         shape = (rows, columns)
         ids, behaviour = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-        return cls(ids, behaviour, np.empty(shape, np.int32), np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+        return cls(ids, behaviour, np.empty(shape, np.int32), np.zeros(shape, np.bool_), np.zeros(shape, np.float32))
 
     def fill(self, place: int, prompt: Ints, member: Member, oldest: int) -> tuple[int, int]:
         """One row; tokens of versions below `oldest` bear no loss. (Tokens produced, of them masked for their lag)."""
@@ -96,7 +97,7 @@ class _Rows:
             for producer, count in part.produced:
                 if producer in (MODEL, MASKED):
                     made += count
-                    produced[begin : begin + count] = 1.0
+                    produced[begin : begin + count] = True
                     if producer == MODEL:
                         mask[begin : begin + count] = 1.0
                 begin += count

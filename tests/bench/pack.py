@@ -56,9 +56,7 @@ def turn(buffer: Buffer, store: MemoryStore, update: int) -> Batch:
     for group in lease.groups:
         prompt = buffer.prompt(group.prompt)
         assert prompt is not None
-        members = tuple(
-            Member(one.trajectory, store.segments(one.trajectory), one.components) for one in group.members
-        )
+        members = tuple(Member(one.trajectory, store.segments(one.trajectory), one.components) for one in group.members)
         groups.append(TrainGroup(group.group, group.use, prompt.payload, group.weight, members))
     return pack(UpdateJob(lease.lease, lease.version, tuple(groups)), Config())
 

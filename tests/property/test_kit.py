@@ -3,13 +3,13 @@
 import pytest
 
 from buffers.errors import UsageError
-from buffers.testing import BrokenBuffer, check
+from buffers.testing import BrokenBuffer, check, items
 from buffers.testing.braid_buffer import BraidBuffer
 from cli.main import main
 from tests.property.planted_buffers import FAULTS, Sound
 
 
-@pytest.mark.parametrize("sound", [Sound, BraidBuffer])
+@pytest.mark.parametrize("sound", [Sound, BraidBuffer, items.tree])
 def test_a_sound_buffer_passes(sound) -> None:
     assert check(sound, examples=40).examples >= 40
 
@@ -20,6 +20,14 @@ def test_a_planted_fault_is_found(name: str) -> None:
         check(FAULTS[name], shrink=False)
     assert found.value.steps
     assert found.value.law != "a buffer raises nothing"
+
+
+def test_cpprb_keeps_its_laws_but_takes_a_priority_that_is_none() -> None:
+    pytest.importorskip("cpprb", reason="cpprb comes with the extra `bench`")
+    assert check(items.cpprb_guarded, examples=40).abilities == ("priorities", "weights")
+    with pytest.raises(BrokenBuffer) as found:
+        check(items.cpprb, shrink=False)
+    assert found.value.law == "priorities are finite and not negative"
 
 
 def test_there_are_enough_planted_faults() -> None:
