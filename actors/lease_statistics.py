@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from buffers.answers import Leased
+from buffers.group import spread_of
 from buffers.histogram import VERSIONS, bucket_counts, weighted_counts
 from policies.trainer import UpdateJob
 
@@ -12,9 +13,10 @@ def lease_statistics(leased: Leased, job: UpdateJob) -> dict[str, float]:
 
     `age` in versions per group; `lag` in versions per token (learner version at lease - version of the token);
     `segments` and `tokens` per trajectory; shares of trajectories with two or more segments or versions. The ages of
-    groups and the lags of tokens also as histograms (`buffers/histogram.py`).
+    groups and the lags of tokens also as histograms (`buffers/histogram.py`). `spread` of outcomes per group.
     """
     ages = [group.age for group in leased.groups]
+    spreads = [spread_of([one.components.get("outcome", 0.0) for one in group.members]) for group in leased.groups]
     segments = tokens = lag = lag_max = multi = mixed = members = 0
     lags: list[tuple[float, float]] = []
     for group in job.groups:
@@ -33,6 +35,7 @@ def lease_statistics(leased: Leased, job: UpdateJob) -> dict[str, float]:
     return {
         "age_mean": sum(ages) / max(1, len(ages)),
         "age_max": float(max(ages, default=0)),
+        "spread": sum(spreads) / max(1, len(spreads)),
         "lag_mean": lag / max(1, tokens),
         "lag_max": float(lag_max),
         "segments_mean": segments / whole,

@@ -174,8 +174,10 @@ def _find_numpy(sums: Floats, bases: Indices, rests: Floats, found: Indices) -> 
 @functools.cache
 def _compiled() -> tuple[Callable[..., int], Callable[..., None]]:
     numba: Any = importlib.import_module("numba")
-    compile_: Any = numba.njit(cache=True, boundscheck=False)
-    return compile_(_set_loops), compile_(_find_loops)
+    try:
+        return numba.njit(cache=True)(_set_loops), numba.njit(cache=True)(_find_loops)
+    except RuntimeError:  # nowhere to keep what was compiled: a folder of packages that cannot be written, no home
+        return numba.njit(_set_loops), numba.njit(_find_loops)
 
 
 def form_for(size: int) -> Form:

@@ -34,6 +34,13 @@ def test_shares_count_trajectories_with_two_or_more_segments_or_versions():
     assert found["response_tokens"] == 9
 
 
+def test_the_spread_of_outcomes_is_a_mean_over_groups():
+    even = tuple(LeasedMember(n, 1, {"outcome": float(n % 2)}) for n in range(4))
+    solved = tuple(LeasedMember(n, 1, {"outcome": 1.0}) for n in range(4))
+    groups = (LeasedGroup(1, 0, 1, 1.0, 0, even), LeasedGroup(2, 0, 1, 1.0, 0, solved))
+    assert lease_statistics(Leased(1, 1, 0, groups), UpdateJob(1, 0, ()))["spread"] == 0.5
+
+
 def test_a_lease_without_groups_is_all_zeros():
     found = lease_statistics(Leased(1, 1, 0, ()), UpdateJob(1, 0, ()))
     assert set(found.values()) == {0.0}

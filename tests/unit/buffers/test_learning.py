@@ -3,6 +3,7 @@ import pytest
 from buffers.answers import Completed, Expired, Leased, Refused, Welcome
 from buffers.buffer import Buffer
 from buffers.errors import ContractError
+from buffers.leasing import LeasingConfig
 from buffers.memory_store import MemoryStore
 from tests.buffer_builders import config, eligible, filled, finish, ghost, leased, opened, passes
 
@@ -269,3 +270,22 @@ def test_an_incarnation_that_has_not_said_hello_gets_nothing() -> None:
     assert reason(buffer.lease(1, 1, 0)) == "unknown"
     lease = leased(buffer)
     assert reason(buffer.complete(1, lease.lease, 1, True)) == "unknown"
+
+
+def test_weights_of_draws_with_replacement_are_kept_with_the_lease_through_a_restart() -> None:
+    how = LeasingConfig(replacement=True, beta=1.0)
+    buffer = filled(config(batch=8, oversample=2.0, leasing=how, seed=4))
+    for ordinal, outcomes in enumerate([(0.0, 1.0), (1.0, 1.0), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)], 1):
+        for trajectory, outcome in zip(opened(buffer, 1, ordinal), outcomes, strict=True):
+            finish(buffer, trajectory, outcome)
+    lease = leased(buffer)
+    weights = [group.weight for group in lease.groups]
+    assert len(set(weights)) > 1
+    assert sum(weights) == pytest.approx(len(weights))
+    store = MemoryStore()
+    store.write(buffer.drain())
+    again = Buffer.recover(buffer.config, store.rows())
+    assert leased(again) == lease
+    buffer.complete(0, lease.lease, 1, True)
+    assert buffer.ledger().trained == 2 * len(lease.groups)
+    buffer.check()
