@@ -4,48 +4,33 @@
                                                      |
                                                      +--> Durable(up_to), only after the disk has it
 
-Every value carries a checksum of its key and bytes; a value that does not fit is named and refused, never decoded. The
-file grows by doubling. A second process that opens the same folder is refused. Left out: compaction (rows of closed
-groups are removed by the buffer, and LMDB uses their pages again).
+Every value carries a checksum of its key and bytes; a value that does not fit is named and refused, never decoded.
+Every commit signs itself with its number. The map grows by doubling, after dead readers were struck from LMDB's table:
+what they had read may be overwritten again. The folder, its file's check and its compaction: `buffers/lmdb_files.py`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import threading
-import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import lmdb
 import msgspec
 
-from buffers.errors import ContractError, CorruptStore, UsageError
+from buffers.errors import ContractError, UsageError
+from buffers.lmdb_files import LmdbConfig as LmdbConfig
+from buffers.lmdb_files import open_owned, own, stamp
 from buffers.recent import Recent
-from buffers.rows import ROW_TYPES, SEGMENT, Row, Transaction, describe_key, segments_key
+from buffers.rows import ROW_TYPES, SEGMENT, Row, Transaction, segments_key
+from buffers.sealed import seal_row, unseal_row
 from buffers.segment import Segment
 from buffers.store import Durable, Emit, Store, StoreFailed
 
-FORMAT = 1
-FORMAT_KEY = b"\x00format"
 COMMIT_BYTES = 64 << 20
 """One LMDB transaction takes no more than about this much."""
-
-_encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
-_decode = {kind: msgspec.msgpack.Decoder(row_type).decode for kind, row_type in ROW_TYPES.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class LmdbConfig:
-    """Where a store lies and how it begins."""
-
-    path: str
-    """A folder; made if it is not there."""
-    first_bytes: int = 64 << 20
-    """Size of the map at first; doubled whenever it is full."""
 
 
 def open_store(config: Mapping[str, Any], emit: Emit, clock: object) -> Store:
@@ -54,7 +39,7 @@ def open_store(config: Mapping[str, Any], emit: Emit, clock: object) -> Store:
     try:
         settings = msgspec.convert(config.get("store", {}), LmdbConfig)
     except msgspec.ValidationError as error:
-        raise UsageError(f"store: {error}; it takes path and first_bytes") from error
+        raise UsageError(f"store: {error}; it takes path, first_bytes, compact_above and compact_bytes") from error
     return LmdbStore(settings, emit)
 
 
@@ -64,9 +49,9 @@ class LmdbStore:
     def __init__(self, config: LmdbConfig, emit: Emit) -> None:
         self._path = Path(config.path)
         self._emit = emit
-        self._lock_file = _lock(self._path)
+        self._lock_file = own(self._path)
         try:
-            self._env = _open(self._path, config.first_bytes)
+            self._env = open_owned(config)
         except BaseException:
             self._lock_file.close()
             raise
@@ -170,7 +155,7 @@ class LmdbStore:
         with self._changed:
             waiting = list(self._waiting)
         for sequence, transaction in waiting:
-            puts = [(key, None if row is None else seal(key, _encode(row))) for key, row in transaction]
+            puts = [(key, None if row is None else seal_row(key, row)) for key, row in transaction]
             batch.append((sequence, puts))
             size += sum(len(value or b"") for _, value in puts)
             if size > COMMIT_BYTES:
@@ -179,6 +164,8 @@ class LmdbStore:
 
     def _commit(self, puts: list[tuple[bytes, bytes | None]]) -> None:
         """One LMDB transaction; the map grows until it fits."""
+        if not puts:
+            return
         while True:
             try:
                 with self._env.begin(write=True) as txn:
@@ -190,9 +177,12 @@ class LmdbStore:
                                 txn.delete(below)
                         else:
                             txn.delete(key)
+                    stamp(txn)
                 return
             except lmdb.MapFullError:
                 with self._mapped:
+                    if self._env.reader_check():
+                        continue
                     self._env.set_mapsize(2 * self._env.info()["map_size"])
 
     def _settle(self, count: int) -> None:
@@ -205,19 +195,7 @@ class LmdbStore:
         self._emit(Durable(sequence))
 
     def _row(self, key: bytes, value: bytes) -> Row:
-        return _decode[key[:1]](unseal(key, value, self._path))
-
-
-def seal(key: bytes, body: bytes) -> bytes:
-    """A value as it is stored: checksum of key and body, then the body."""
-    return zlib.crc32(body, zlib.crc32(key)).to_bytes(4, "big") + body
-
-
-def unseal(key: bytes, value: bytes, path: Path) -> bytes:
-    """The body of a stored value; raises `CorruptStore` with the key's name if the checksum does not fit."""
-    if zlib.crc32(value[4:], zlib.crc32(key)) != int.from_bytes(value[:4], "big"):
-        raise CorruptStore(f"{path}: {describe_key(key)} is damaged; restore this folder from a copy")
-    return value[4:]
+        return unseal_row(key, value, self._path)
 
 
 def _below(txn: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -228,38 +206,3 @@ def _below(txn: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
                 if not key.startswith(prefix):
                     return
                 yield key, value
-
-
-def _lock(path: Path) -> IO[bytes]:
-    """Own the folder until the file is closed, or the process ends however it ends."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        file = open(path / "owner.lock", "ab")  # noqa: SIM115
-    except OSError as error:
-        raise UsageError(f"store path {path} cannot be used: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise UsageError(f"store {path} is in use by another run; stop it or choose another folder") from error
-    return file
-
-
-def _open(path: Path, first_bytes: int) -> Any:
-    """Open the environment and check that it is a store of this format; a new one is marked."""
-    try:
-        env = lmdb.open(str(path), map_size=first_bytes, readahead=False, max_readers=16)
-    except lmdb.Error as error:
-        raise UsageError(f"store {path} cannot be opened: {error}; restore it from a copy") from error
-    with env.begin() as txn:
-        found = txn.get(FORMAT_KEY)
-        empty = txn.stat()["entries"] == 0
-    if found is None and empty:
-        with env.begin(write=True) as txn:
-            txn.put(FORMAT_KEY, b"braid %d" % FORMAT)
-        return env
-    if found != b"braid %d" % FORMAT:
-        env.close()
-        name = "no Braid store" if found is None else f"of format {found.decode(errors='replace')!r}"
-        raise UsageError(f"store {path} is {name}; this Braid reads 'braid {FORMAT}': choose another folder")
-    return env

@@ -284,6 +284,8 @@ def segment_key(trajectory: int, start: int) -> bytes:
 
 def describe_key(key: bytes) -> str:
     """A key in words, for error messages."""
+    if key[:1] == b"\x00":
+        return f"the store's mark {key[1:].decode(errors='replace')!r}"
     kind = ROW_TYPES.get(key[:1])
     if kind is None or (key[:1] == SEGMENT and len(key) != 13):
         return f"unknown key {key.hex()}"

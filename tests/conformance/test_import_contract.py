@@ -51,6 +51,7 @@ IMPURE = (
     "actors/standins.py",
     "actors/sinks/*",
     "buffers/lmdb_store.py",
+    "buffers/lmdb_files.py",
     "buffers/testing/*",
 )
 """`PURE` less `IMPURE`: files that decide, and whose clock, randomness and names are given to them."""

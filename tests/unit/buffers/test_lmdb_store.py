@@ -9,6 +9,7 @@ import lmdb
 import pytest
 
 from buffers.errors import ContractError, CorruptStore, UsageError
+from buffers.lmdb_files import stamp
 from buffers.lmdb_store import LmdbConfig, LmdbStore, open_store
 from buffers.rows import (
     GroupRow,
@@ -121,19 +122,38 @@ def test_the_map_grows_when_it_is_full(tmp_path: Path) -> None:
 
 def test_a_damaged_value_is_named_and_not_decoded(tmp_path: Path) -> None:
     store = open_at(tmp_path)
-    store.write(((segment_key(7, 12), real(12, 50)), (group_key(3), GroupRow(3, 0, 3, 7, 2, 0))))
+    store.write(((segment_key(7, 12), real(12, 900)), (group_key(3), GroupRow(3, 0, 3, 7, 2, 0))))
     store.close()
-    with lmdb.open(str(tmp_path)) as env, env.begin(write=True) as txn:
-        value = bytearray(txn.get(segment_key(7, 12)))
-        value[40] ^= 1
-        txn.put(segment_key(7, 12), bytes(value))
-        txn.put(group_key(4), txn.get(group_key(3)))
+    file = tmp_path / "data.mdb"
+    data = file.read_bytes()
+    place = data.index(real(12, 900).payload.ids) + 3000
+    file.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
     again = open_at(tmp_path)
     with pytest.raises(CorruptStore, match="Segment of trajectory 7 at 12 is damaged"):
         again.segments(7)
-    with pytest.raises(CorruptStore, match="GroupRow 4 is damaged"):
-        list(again.rows())
+    assert [key for key, _ in again.rows()] == [group_key(3)]
     again.close()
+
+
+def test_a_value_under_another_key_is_named(tmp_path: Path) -> None:
+    store = open_at(tmp_path)
+    store.write(((group_key(3), GroupRow(3, 0, 3, 7, 2, 0)),))
+    store.close()
+    with lmdb.open(str(tmp_path)) as env:
+        for _ in range(2):
+            with env.begin(write=True) as txn:
+                txn.put(group_key(4), txn.get(group_key(3)))
+                stamp(txn)
+    with pytest.raises(CorruptStore, match=r"data\.mdb is damaged: GroupRow 4 is damaged; restore it"):
+        open_at(tmp_path)
+
+
+def test_a_commit_that_is_no_store_s_own_is_named(tmp_path: Path) -> None:
+    open_at(tmp_path).close()
+    with lmdb.open(str(tmp_path)) as env, env.begin(write=True) as txn:
+        txn.put(b"hello", b"world")
+    with pytest.raises(CorruptStore, match="the header of transaction 3 does not fit its rows"):
+        open_at(tmp_path)
 
 
 def test_a_second_owner_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
@@ -148,8 +168,8 @@ def test_a_second_owner_is_refused_and_the_first_goes_on(tmp_path: Path) -> None
 def test_another_format_and_a_foreign_folder_are_refused(tmp_path: Path) -> None:
     open_at(tmp_path / "newer").close()
     with lmdb.open(str(tmp_path / "newer")) as env, env.begin(write=True) as txn:
-        txn.put(b"\x00format", b"braid 2")
-    with pytest.raises(UsageError, match="format 'braid 2'"):
+        txn.put(b"\x00format", b"braid 3")
+    with pytest.raises(UsageError, match="format 'braid 3'"):
         open_at(tmp_path / "newer")
     with lmdb.open(str(tmp_path / "foreign")) as env, env.begin(write=True) as txn:
         txn.put(b"hello", b"world")
@@ -157,7 +177,7 @@ def test_another_format_and_a_foreign_folder_are_refused(tmp_path: Path) -> None
         open_at(tmp_path / "foreign")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "data.mdb").write_bytes(b"nonsense" * 2000)
-    with pytest.raises(UsageError, match="cannot be opened"):
+    with pytest.raises(CorruptStore, match=r"broken/data\.mdb is damaged"):
         open_at(tmp_path / "broken")
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be used"):
@@ -199,6 +219,7 @@ def test_settings_name_the_folder(tmp_path: Path) -> None:
 
 WRITER = """
 import os, sys
+from buffers.lmdb_files import stamp
 from buffers.lmdb_store import LmdbConfig, LmdbStore
 from buffers.rows import SuccessRow, segment_key, success_key
 from tests.buffer_builders import real
