@@ -18,6 +18,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -103,6 +105,15 @@ def check_format(file: Path, found: bytes | None) -> None:
         return
     name = "no Braid store" if found is None else f"of format {found.decode(errors='replace')!r}"
     raise UsageError(f"store {file} is {name}; this Braid reads {FORMAT.decode()!r}: choose another folder")
+
+
+@contextmanager
+def named(file: Path) -> Iterator[None]:
+    """What LMDB finds wrong with its file while it is read, as `CorruptStore` with the file's name."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise CorruptStore(f"{file} is damaged: {error}; restore it from a copy") from error
 
 
 def worth_compacting(account: Account, config: LmdbConfig) -> bool:

@@ -21,7 +21,7 @@ from typing import IO, Any
 import lmdb
 
 from buffers.errors import CorruptStore, UsageError
-from buffers.lmdb_files import OWNER, READERS, TABLE, check_format, compactions
+from buffers.lmdb_files import OWNER, READERS, TABLE, check_format, compactions, named
 from buffers.lmdb_pages import FILE, Account, Pages
 from buffers.rows import ROW_TYPES, SEGMENT, Row, segments_key
 from buffers.sealed import unseal_row
@@ -72,18 +72,17 @@ class StoreReader:
 
     def rows(self) -> Iterator[tuple[bytes, Row]]:
         """All rows except segments, in order of their keys."""
-        for kind in sorted(ROW_TYPES):
-            if kind != SEGMENT:
-                yield from ((key, unseal_row(key, value, self.file)) for key, value in _below(self._txn, kind))
+        with named(self.file):
+            for kind in sorted(ROW_TYPES):
+                if kind != SEGMENT:
+                    yield from ((key, unseal_row(key, value, self.file)) for key, value in _below(self._txn, kind))
 
     def segments(self, trajectory: int) -> dict[bytes, Segment]:
         """All segments of a trajectory by their keys, in order of their start."""
-        found = {}
-        for key, value in _below(self._txn, segments_key(trajectory)):
-            row = unseal_row(key, value, self.file)
-            if isinstance(row, Segment):
-                found[key] = row
-        return found
+        with named(self.file):
+            values = list(_below(self._txn, segments_key(trajectory)))
+        rows = {key: unseal_row(key, value, self.file) for key, value in values}
+        return {key: row for key, row in rows.items() if isinstance(row, Segment)}
 
     def segment_counts(self) -> dict[int, int]:
         """Trajectory -> its stored segments; no segment is read."""

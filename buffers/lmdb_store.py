@@ -22,7 +22,8 @@ import msgspec
 
 from buffers.errors import ContractError, UsageError
 from buffers.lmdb_files import LmdbConfig as LmdbConfig
-from buffers.lmdb_files import open_owned, own, stamp
+from buffers.lmdb_files import named, open_owned, own, stamp
+from buffers.lmdb_pages import FILE
 from buffers.recent import Recent
 from buffers.rows import ROW_TYPES, SEGMENT, Row, Transaction, segments_key
 from buffers.sealed import seal_row, unseal_row
@@ -47,9 +48,9 @@ class LmdbStore:
     """See the module; the port is `buffers/store.py`. `emit` is called from the writer thread."""
 
     def __init__(self, config: LmdbConfig, emit: Emit) -> None:
-        self._path = Path(config.path)
+        self._file = Path(config.path) / FILE
         self._emit = emit
-        self._lock_file = own(self._path)
+        self._lock_file = own(Path(config.path))
         try:
             self._env = open_owned(config)
         except BaseException:
@@ -86,7 +87,7 @@ class LmdbStore:
             known, row = self._recent.row(key)
         if known:
             return row
-        with self._mapped, self._env.begin() as txn:
+        with self._mapped, named(self._file), self._env.begin() as txn:
             value = txn.get(key)
         return None if value is None else self._row(key, value)
 
@@ -97,7 +98,7 @@ class LmdbStore:
             on_disk, recent = self._recent.segments(prefix)
         found: dict[bytes, Row] = {}
         if on_disk:
-            with self._mapped, self._env.begin() as txn:
+            with self._mapped, named(self._file), self._env.begin() as txn:
                 values = list(_below(txn, prefix))
             found = {key: self._row(key, value) for key, value in values}
         found.update(recent)
@@ -107,7 +108,7 @@ class LmdbStore:
         """All rows except segments, in order of their keys; waits until what was written is on the disk."""
         self.flush()
         values: list[tuple[bytes, bytes]] = []
-        with self._mapped, self._env.begin() as txn:
+        with self._mapped, named(self._file), self._env.begin() as txn:
             for kind in sorted(ROW_TYPES):
                 if kind != SEGMENT:
                     values.extend(_below(txn, kind))
@@ -142,7 +143,7 @@ class LmdbStore:
                 self._commit([put for _, puts in batch for put in puts])
             except Exception as error:  # whatever it is, the thread's end must be known to who waits for it
                 with self._changed:
-                    self._failed = f"{self._path}: {error}"
+                    self._failed = f"{self._file}: {error}"
                     self._changed.notify_all()
                 self._emit(StoreFailed(self._failed))
                 return
@@ -195,7 +196,7 @@ class LmdbStore:
         self._emit(Durable(sequence))
 
     def _row(self, key: bytes, value: bytes) -> Row:
-        return unseal_row(key, value, self._path)
+        return unseal_row(key, value, self._file)
 
 
 def _below(txn: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -23,7 +23,7 @@ FORMAT_KEY = b"\x00format"
 COMMIT_KEY = b"\x00commit"
 """Number of the LMDB transaction that wrote last (8 bytes): a header that tells of another one is damaged."""
 COMPACTED_KEY = b"\x00compacted"
-"""How often the file was compacted, its bytes before and after the last time (8 each)."""
+"""How often the file was compacted, and its bytes before and (without the marks) after the last time (8 each)."""
 MARK = b"\x00"
 
 _encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
@@ -43,7 +43,7 @@ def seal(key: bytes, body: bytes) -> bytes:
 def unseal(key: bytes, value: bytes, path: Path) -> bytes:
     """The body of a stored value; raises `CorruptStore` with the key's name if the checksum does not fit."""
     if not fits(key, value):
-        raise CorruptStore(f"{path}: {describe_key(key)} is damaged; restore this folder from a copy")
+        raise CorruptStore(f"{path}: {describe_key(key)} is damaged; restore it from a copy")
     return value[4:]
 
 
