@@ -26,8 +26,8 @@ from buffers.lmdb_files import named, open_owned, own, stamp
 from buffers.lmdb_pages import FILE
 from buffers.recent import Recent
 from buffers.rows import ROW_TYPES, SEGMENT, Row, Transaction, segments_key
-from buffers.sealed import seal_row, unseal_row
-from buffers.segment import Segment
+from buffers.sealed import Sealer, unseal_row
+from buffers.segment import Segment, charged_bytes
 from buffers.store import Durable, Emit, Store, StoreFailed
 
 COMMIT_BYTES = 64 << 20
@@ -57,6 +57,7 @@ class LmdbStore:
             self._lock_file.close()
             raise
         self._recent = Recent()
+        self._sealer = Sealer()
         self._waiting: deque[tuple[int, Transaction]] = deque()
         self._changed = threading.Condition()
         self._mapped = threading.Lock()
@@ -140,7 +141,7 @@ class LmdbStore:
                     return
             try:
                 batch = self._batch()
-                self._commit([put for _, puts in batch for put in puts])
+                self._commit(tuple(put for _, transaction in batch for put in transaction))
             except Exception as error:  # whatever it is, the thread's end must be known to who waits for it
                 with self._changed:
                     self._failed = f"{self._file}: {error}"
@@ -149,30 +150,28 @@ class LmdbStore:
                 return
             self._settle(len(batch))
 
-    def _batch(self) -> list[tuple[int, list[tuple[bytes, bytes | None]]]]:
-        """The next transactions in their stored form; they stay in the queue until they are durable."""
-        batch = []
+    def _batch(self) -> list[tuple[int, Transaction]]:
+        """The next transactions; they stay in the queue until they are durable."""
+        batch: list[tuple[int, Transaction]] = []
         size = 0
         with self._changed:
-            waiting = list(self._waiting)
-        for sequence, transaction in waiting:
-            puts = [(key, None if row is None else seal_row(key, row)) for key, row in transaction]
-            batch.append((sequence, puts))
-            size += sum(len(value or b"") for _, value in puts)
-            if size > COMMIT_BYTES:
-                break
+            for sequence, transaction in self._waiting:
+                batch.append((sequence, transaction))
+                size += sum(charged_bytes(row.payload) for _, row in transaction if isinstance(row, Segment))
+                if size > COMMIT_BYTES:
+                    break
         return batch
 
-    def _commit(self, puts: list[tuple[bytes, bytes | None]]) -> None:
+    def _commit(self, rows: Transaction) -> None:
         """One LMDB transaction; the map grows until it fits."""
-        if not puts:
+        if not rows:
             return
         while True:
             try:
                 with self._env.begin(write=True) as txn:
-                    for key, value in puts:
-                        if value is not None:
-                            txn.put(key, value)
+                    for key, row in rows:
+                        if row is not None:
+                            txn.put(key, self._sealer.seal(key, row))
                         elif key[:1] == SEGMENT:
                             for below, _ in list(_below(txn, key)):
                                 txn.delete(below)

@@ -9,7 +9,6 @@ A value under a wrong key, cut short or with a changed bit does not fit its chec
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -26,7 +25,7 @@ COMPACTED_KEY = b"\x00compacted"
 """How often the file was compacted, and its bytes before and (without the marks) after the last time (8 each)."""
 MARK = b"\x00"
 
-_encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
 _decode = {kind: msgspec.msgpack.Decoder(row_type).decode for kind, row_type in ROW_TYPES.items()}
 
 
@@ -47,9 +46,19 @@ def unseal(key: bytes, value: bytes, path: Path) -> bytes:
     return value[4:]
 
 
-def seal_row(key: bytes, row: Row) -> bytes:
-    """A row as it is stored."""
-    return seal(key, _encode(row))
+class Sealer:
+    """Rows to stored values, one after the other in the same bytes: a long one is copied no more than it must be."""
+
+    def __init__(self) -> None:
+        self._value = bytearray()
+
+    def seal(self, key: bytes, row: Row) -> bytearray:
+        """A row as it is stored; the bytes hold it until the next one."""
+        value = self._value
+        _encoder.encode_into(row, value, 4)
+        with memoryview(value) as whole:
+            value[:4] = zlib.crc32(whole[4:], zlib.crc32(key)).to_bytes(4, "big")
+        return value
 
 
 def unseal_row(key: bytes, value: bytes, path: Path) -> Row:
