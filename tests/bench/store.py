@@ -1,0 +1,274 @@
+"""The store of the live world beside the disk that it lies on, and beside sqlite3 as another embedded library.
+
+Append: segments of a fixed mix of lengths (64 to 8,192 tokens, as many of each octave), each a transaction, until all
+are durable; MB/s of ids and log-probabilities alone. The disk's figure is the same bytes in one file, written in blocks
+of 1 MiB, with an fsync as often as the store commits. sqlite3 gets the same values under the same keys, in a table
+without row ids, with a write-ahead log and `synchronous = FULL`, committed as often; and the same checksums.
+
+Memory and a store beyond it: see `tests/bench/store_memory.py`. The disk is that of the temporary folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import lmdb
+import numpy as np
+
+from buffers.lmdb_files import examine
+from buffers.lmdb_store import COMMIT_BYTES, LmdbConfig, LmdbStore
+from buffers.rows import SuccessRow, segment_key, success_key
+from buffers.sealed import Sealer
+from buffers.segment import Segment, token_arrays
+from tests.bench.alternate import Row, alternate, row
+
+RUNS = 5
+MIX_BYTES = 192 << 20
+BLOCK = 1 << 20
+SINGLE = 150
+"""Appends that wait for their own commit."""
+MB = 1e6
+TOKEN_BYTES = 8
+ROOT = Path(__file__).resolve().parents[2]
+
+Work = Callable[[Path], float]
+
+
+def in_folder(work: Work) -> Callable[[], float]:
+    """The work's figure, in a fresh folder each time."""
+
+    def timed() -> float:
+        with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
+            return work(Path(folder))
+
+    return timed
+
+
+def segments(lengths: list[int]) -> list[Segment]:
+    """Whole responses of these lengths; equal lengths share their tokens."""
+    draw, made = np.random.default_rng(0), dict[int, Segment]()
+    for length in lengths:
+        if length not in made:
+            payload = token_arrays(draw.integers(0, 150_000, length, np.int32), -draw.random(length, np.float32))
+            made[length] = Segment(0, payload, ((0, length),), ((1, length),), "stop")
+    return [made[length] for length in lengths]
+
+
+def mixed(total_bytes: int) -> list[int]:
+    """Lengths of 64 to 8,192 tokens, log-uniform, until they weigh so much."""
+    draw, lengths, left = np.random.default_rng(1), list[int](), total_bytes
+    while left > 0:
+        lengths.append(int(64 * 2 ** (7 * draw.random())))
+        left -= TOKEN_BYTES * lengths[-1]
+    return lengths
+
+
+def ours_append(made: list[Segment], folder: Path) -> float:
+    """MB/s of durable tokens through the store."""
+    store = LmdbStore(LmdbConfig(str(folder)), lambda event: None)
+    begin = time.perf_counter()
+    for number, segment in enumerate(made):
+        store.write(((segment_key(number, 0), segment),))
+    store.flush()
+    took = time.perf_counter() - begin
+    store.close()
+    return size_of(made) / took / MB
+
+
+def disk_append(made: list[Segment], folder: Path) -> float:
+    """MB/s of the same bytes to one file."""
+    total, block = size_of(made), os.urandom(BLOCK)
+    begin = time.perf_counter()
+    with open(folder / "plain", "wb", buffering=0) as file:
+        for written in range(0, total, BLOCK):
+            file.write(block[: total - written])
+            if (written + BLOCK) % COMMIT_BYTES == 0:
+                os.fsync(file.fileno())
+        os.fsync(file.fileno())
+    return total / (time.perf_counter() - begin) / MB
+
+
+def sqlite_store(folder: Path) -> sqlite3.Connection:
+    """A table of keys and values that survives a crash as LMDB's does."""
+    database = sqlite3.connect(folder / "store.sqlite", isolation_level=None)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("CREATE TABLE IF NOT EXISTS rows (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
+    return database
+
+
+def sqlite_append(made: list[Segment], folder: Path) -> float:
+    """MB/s of the same values in sqlite3."""
+    database, sealer, waiting = sqlite_store(folder), Sealer(), 0
+    begin = time.perf_counter()
+    database.execute("BEGIN")
+    for number, segment in enumerate(made):
+        key = segment_key(number, 0)
+        database.execute("INSERT OR REPLACE INTO rows VALUES (?, ?)", (key, bytes(sealer.seal(key, segment))))
+        waiting += TOKEN_BYTES * segment.length
+        if waiting > COMMIT_BYTES:
+            database.execute("COMMIT")
+            database.execute("BEGIN")
+            waiting = 0
+    database.execute("COMMIT")
+    took = time.perf_counter() - begin
+    database.close()
+    return size_of(made) / took / MB
+
+
+def ours_single(made: list[Segment], folder: Path) -> float:
+    """Appends a second, each durable before the next."""
+    store = LmdbStore(LmdbConfig(str(folder)), lambda event: None)
+    begin = time.perf_counter()
+    for number, segment in enumerate(made):
+        store.write(((segment_key(number, 0), segment),))
+        store.flush()
+    took = time.perf_counter() - begin
+    store.close()
+    return len(made) / took
+
+
+def sqlite_single(made: list[Segment], folder: Path) -> float:
+    """The same in sqlite3."""
+    database, sealer = sqlite_store(folder), Sealer()
+    begin = time.perf_counter()
+    for number, segment in enumerate(made):
+        key = segment_key(number, 0)
+        database.execute("INSERT OR REPLACE INTO rows VALUES (?, ?)", (key, bytes(sealer.seal(key, segment))))
+    took = time.perf_counter() - begin
+    database.close()
+    return len(made) / took
+
+
+def disk_single(made: list[Segment], folder: Path) -> float:
+    """The same appended to a plain file."""
+    begin = time.perf_counter()
+    with open(folder / "plain", "wb", buffering=0) as file:
+        for segment in made:
+            file.write(os.urandom(TOKEN_BYTES * segment.length))
+            os.fsync(file.fileno())
+    return len(made) / (time.perf_counter() - begin)
+
+
+def size_of(made: list[Segment]) -> int:
+    """Bytes of ids and log-probabilities."""
+    return TOKEN_BYTES * sum(segment.length for segment in made)
+
+
+def reading(folder: Path, made: list[Segment]) -> tuple[float, float]:
+    """Responses a second, read whole in a random order, out of the store and out of sqlite3."""
+    ours_append(made, folder)
+    sqlite_append(made, folder)
+    order = np.random.default_rng(2).permutation(len(made)).tolist()
+    store, database = LmdbStore(LmdbConfig(str(folder)), lambda event: None), sqlite_store(folder)
+
+    def ours() -> float:
+        begin = time.perf_counter()
+        for number in order:
+            store.segments(number)
+        return len(order) / (time.perf_counter() - begin)
+
+    def theirs() -> float:
+        begin = time.perf_counter()
+        for number in order:
+            low, high = segment_key(number, 0), segment_key(number + 1, 0)
+            found = database.execute("SELECT key, value FROM rows WHERE key >= ? AND key < ?", (low, high)).fetchall()
+            for key, value in found:
+                store._row(key, value)
+        return len(order) / (time.perf_counter() - begin)
+
+    try:
+        return alternate(ours, theirs, RUNS)
+    finally:
+        store.close()
+        database.close()
+
+
+def opening(folder: Path, made: list[Segment], rows: int) -> tuple[float, float]:
+    """Seconds until a store is open: with the check of its pages, and as LMDB alone opens it."""
+    ours_append(made, folder)
+    store = LmdbStore(LmdbConfig(str(folder)), lambda event: None)
+    store.write(tuple((success_key(number), SuccessRow(number)) for number in range(rows)))
+    store.close()
+
+    def ours() -> float:
+        begin = time.perf_counter()
+        examine(folder)
+        lmdb.open(str(folder), map_size=1 << 30).close()
+        return time.perf_counter() - begin
+
+    def theirs() -> float:
+        begin = time.perf_counter()
+        lmdb.open(str(folder), map_size=1 << 30).close()
+        return time.perf_counter() - begin
+
+    return alternate(ours, theirs, RUNS)
+
+
+def in_process(*words: object) -> dict[str, float]:
+    """What `tests/bench/store_memory.py` says, in a process and a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
+        case, *rest = map(str, words)
+        command = [sys.executable, "-m", "tests.bench.store_memory", case, folder, *rest]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        found: dict[str, float] = json.loads(done.stdout)
+        return found
+
+
+def run() -> Iterator[Row]:
+    """Append, single appends, reading, opening, memory, beyond memory."""
+    sqlite = f"sqlite3 {sqlite3.sqlite_version}, WAL, synchronous = FULL"
+    lengths = mixed(MIX_BYTES)
+    mix = segments(lengths)
+    for name, made in (
+        ("64 to 8,192 tokens", mix),
+        ("256 tokens", segments([256] * (MIX_BYTES // 8 // 256 // 2))),
+        ("8,192 tokens", segments([8192] * (MIX_BYTES // 8 // 8192))),
+    ):
+        mine, disk = alternate(in_folder(partial(ours_append, made)), in_folder(partial(disk_append, made)), RUNS)
+        case = f"durable append, {len(made):,} segments of {name}"
+        yield row(case, round(mine), "sequential write + fsync of the same bytes", round(disk), "MB/s", RUNS, "more")
+    mine, other = alternate(in_folder(partial(ours_append, mix)), in_folder(partial(sqlite_append, mix)), RUNS)
+    yield row(
+        f"durable append, {len(mix):,} segments of 64 to 8,192 tokens",
+        round(mine), sqlite, round(other), "MB/s", RUNS, "more",
+    )  # fmt: skip
+    short = segments([256] * SINGLE)
+    for peer, work in ((sqlite, sqlite_single), ("write + fsync", disk_single)):
+        mine, other = alternate(in_folder(partial(ours_single, short)), in_folder(partial(work, short)), RUNS)
+        yield row("appends of 256 tokens, each durable before the next", round(mine), peer, round(other), "1/s", RUNS,
+                  "more")  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
+        mine, other = reading(Path(folder), mix)
+    yield row("responses of 64 to 8,192 tokens read in random order", round(mine), sqlite, round(other), "1/s", RUNS,
+              "more")  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
+        mine, other = opening(Path(folder), mix, 50_000)
+    case = f"open {size_of(mix) >> 20} MiB of {len(mix):,} segments and 50,000 rows, every page of the trees checked"
+    yield row(case, round(mine, 3), "LMDB alone, unchecked", round(other, 5), "s", RUNS, "less")
+    for trajectories, tokens in ((4096, 256), (1024, 4096)):
+        found = in_process("held", "lmdb", trajectories, tokens)
+        plain = in_process("held", "memory", trajectories, tokens)
+        yield row(
+            f"memory of a buffer and its store, {trajectories:,} responses of {tokens:,} tokens",
+            round(found["bytes_per_token"], 1), "the same in a memory store", round(plain["bytes_per_token"], 1),
+            "bytes a token", 1, "less",
+        )  # fmt: skip
+    limit = 96 << 20
+    found = in_process("beyond", 400 << 20, limit)
+    if not found["whole"]:
+        raise RuntimeError("what was read back is not what was written")
+    yield row(
+        f"a store larger than memory, all read back in random order ({str(found['how']).partition(' /')[0]})",
+        round(found["stored_bytes"] / MB), "the limit on its process", round(limit / MB), "MB", 1, "more",
+    )  # fmt: skip
