@@ -97,6 +97,7 @@ def run(folder: Path, args: argparse.Namespace) -> int:
     free = own(folder)
     keys = read_keys(Path(args.keys)) if args.keys else None
     config = read_settings(folder)
+    check_store(config)
     ports = {
         **REAL,
         **engines(config, REAL, SGLANG),
@@ -160,6 +161,20 @@ def read_settings(folder: Path) -> dict[str, Any]:
     starts = int(counter.read_text()) if counter.exists() else 0
     counter.write_text(str(starts + 1))
     return {**config, "starts": starts}
+
+
+def check_store(config: dict[str, Any]) -> None:
+    """Refuse a damaged store before anything starts; `UsageError` names its file. A run without one begins one."""
+    from buffers.errors import CorruptStore
+    from buffers.lmdb_files import examine
+    from buffers.lmdb_pages import FILE
+
+    path = Path(config["store"]["path"])
+    try:
+        if (path / FILE).exists():
+            examine(path)
+    except CorruptStore as error:
+        raise UsageError(str(error)) from error
 
 
 def stop_on_signals(cluster: Any) -> None:

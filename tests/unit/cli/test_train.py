@@ -1,6 +1,8 @@
 from actors.cast import cast_of
 from actors.ports import REAL, SGLANG
+from cli.main import main
 from cli.train import engines
+from tests.store_builders import run_folder, used_store
 
 SINKLESS = {"roster": {"generators": ["generator-0"], "evaluator": "evaluator"}}
 
@@ -23,3 +25,13 @@ def test_the_generators_engine_is_chosen_and_the_evaluators_apart_from_it():
 def test_runs_of_before_and_runs_without_sglang_have_torch_engines():
     assert engine_of({}, "generator-0") == "actors.ports:torch_engine"
     assert engine_of({"generates_with": "torch"}, "evaluator") == "actors.ports:torch_engine"
+
+
+def test_a_damaged_store_is_named_before_anything_starts(tmp_path, capsys):
+    used_store(run_folder(tmp_path))
+    file = tmp_path / "store" / "data.mdb"
+    file.write_bytes(file.read_bytes()[:-5000])
+    assert main(["train", "--resume", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"error: {file} is torn: it ends before page ")
+    assert not (tmp_path / "processes").exists()
