@@ -78,13 +78,8 @@ class Header(NamedTuple):
     rows: Tree
 
 
-class Node(NamedTuple):
-    """An entry of a leaf: `value`, or where its overflow pages begin (`page`, else 0) and its length."""
-
-    key: bytes
-    value: bytes
-    page: int
-    length: int
+Node = tuple[bytes, bytes, int, int]
+"""An entry of a leaf: key; value, or nothing and the page where its overflow pages begin (else 0); length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,20 +147,20 @@ class Pages:
         return Account(header.page_bytes, self.file_bytes, used, free, header.transaction)
 
     def _check_rows(self, deep: bool) -> None:
-        for node in self._walk(self.header.rows, whole=True):
-            value = self._overflow(node) if node.page and deep else node.value
-            if node.key == FORMAT_KEY or (node.page and not deep):
-                continue
-            if not fits(node.key, value):
-                self._damaged(f"{describe_key(node.key)} is damaged")
+        for node in self._walk(self.header.rows):
+            key, value, page, _ = node
+            if page and deep:
+                value = self._overflow(node)
+            if (deep or not page) and key != FORMAT_KEY and not fits(key, value):
+                self._damaged(f"{describe_key(key)} is damaged")
 
     def _check_free(self) -> int:
         """Mark the free pages; how many."""
         free = 0
-        for node in self._walk(self.header.free, whole=True, numbers=True):
-            value = self._overflow(node) if node.page else node.value
+        for node in self._walk(self.header.free, numbers=True):
+            value = self._overflow(node) if node[2] else node[1]
             count = _number.unpack_from(value)[0] if len(value) >= 8 else -1
-            if len(value) != 8 * (count + 1) or not 0 < _number.unpack(node.key)[0] <= self.header.transaction:
+            if len(value) != 8 * (count + 1) or not 0 < _number.unpack(node[0])[0] <= self.header.transaction:
                 self._damaged("its list of free pages does not fit its length")
             for number in struct.unpack_from(f"={count}Q", value, 8):
                 self._take(number, 1, "the list of free pages")
@@ -174,48 +169,48 @@ class Pages:
 
     def _check_commit(self, header: Header) -> None:
         """The tree of a header was written by the header's transaction."""
-        first = {node.key: node.value for node in self._leftmost(header)}
-        value = first.get(COMMIT_KEY, b"")
+        value = self._marks(header).get(COMMIT_KEY, b"")
         if value and fits(COMMIT_KEY, value) and unpack_numbers(value[4:]) == (header.transaction,):
             return
         self._damaged(f"the header of transaction {header.transaction} does not fit its rows")
 
     def format(self) -> bytes | None:
         """What the newest rows say of their format; None if they do not say."""
-        return next((node.value for node in self._leftmost(self.header) if node.key == FORMAT_KEY), None)
+        return self._marks(self.header).get(FORMAT_KEY)
 
     # -- trees ---------------------------------------------------------------------------------------------------
 
-    def _leftmost(self, header: Header) -> list[Node]:
-        """Entries of the leaf with the smallest keys."""
+    def _marks(self, header: Header) -> dict[bytes, bytes]:
+        """Entries of the leaf with the smallest keys, where the marks are."""
         number, depth = header.rows.root, header.rows.depth
         if number == NONE:
-            return []
+            return {}
         while depth > 1:
             nodes = self._branch(self._page(number, header), number)
             number, depth = nodes[0][1], depth - 1
-        return list(self._leaf(self._page(number, header), number))
+        return {node[0]: node[1] for node in self._leaf(self._page(number, header), number)}
 
-    def _walk(self, tree: Tree, whole: bool, numbers: bool = False) -> Iterator[Node]:
+    def _walk(self, tree: Tree, numbers: bool = False) -> Iterator[Node]:
         """All entries in order; every page of the tree is marked as seen."""
         counts = [0, 0, 0]
         entries = 0
-        last: bytes | int | None = None
-        for node in self._below(tree.root, tree.depth, None, None, counts) if tree.root != NONE else ():
-            key = _number.unpack(node.key)[0] if numbers and len(node.key) == 8 else node.key
-            if last is not None and not (type(key) is type(last) and key > last):  # type: ignore[operator]
-                self._damaged(f"{describe_key(node.key)} does not stand in order")
-            last = key
-            entries += 1
-            yield node
+        last: bytes | None = None
+        for leaf in self._below(tree.root, tree.depth, None, None, counts) if tree.root != NONE else ():
+            for node in leaf:
+                key = _number.unpack(node[0])[0].to_bytes(8, "big") if numbers and len(node[0]) == 8 else node[0]
+                if last is not None and key <= last:
+                    self._damaged(f"{describe_key(node[0])} does not stand in order")
+                last = key
+                yield node
+            entries += len(leaf)
         found = (*counts, entries)
-        if whole and found != tree[1:5]:
+        if found != tree[1:5]:
             self._damaged(f"it holds {found} branches, leaves, overflow pages and entries, its header says {tree[1:5]}")
 
     def _below(
         self, number: int, depth: int, low: bytes | None, high: bytes | None, counts: list[int]
-    ) -> Iterator[Node]:
-        """Entries below a page, whose keys lie in [low, high) as the branches above say."""
+    ) -> Iterator[list[Node]]:
+        """Entries below a page, leaf by leaf; their keys lie in [low, high), as the branches above say."""
         self._take(number, 1, "its parent")
         page = self._page(number, self.header)
         if depth > 1:
@@ -226,50 +221,57 @@ class Pages:
                 yield from self._below(child, depth - 1, key if place else low, end, counts)
             return
         counts[1] += 1
-        ordered = low is None or len(low) != 8  # keys of free pages are numbers: their own order is checked above
-        for node in self._leaf(page, number):
-            if node.page:
-                pages = (HEADER - 1 + node.length) // self._page_bytes + 1
-                self._take(node.page, pages, describe_key(node.key))
-                self._in_file(node.page + pages - 1)
+        leaf = self._leaf(page, number)
+        for node in leaf:
+            if node[2]:
+                pages = (HEADER - 1 + node[3]) // self._page_bytes + 1
+                self._take(node[2], pages, describe_key(node[0]))
+                self._in_file(node[2] + pages - 1)
                 counts[2] += pages
-            if ordered and ((low is not None and node.key < low) or (high is not None and node.key >= high)):
-                self._damaged(f"{describe_key(node.key)} is not where page {number}'s parent looks for it")
-            yield node
+        # the order of keys is checked above: the outermost two bound the others. Numbers are ordered as numbers there
+        for node in (leaf[0], leaf[-1]) if leaf and len(low or high or b"") != 8 else ():
+            if (low is not None and node[0] < low) or (high is not None and node[0] >= high):
+                self._damaged(f"{describe_key(node[0])} is not where page {number}'s parent looks for it")
+        yield leaf
 
     def _branch(self, page: bytes, number: int) -> list[tuple[bytes, int]]:
         """(key, page) of each child."""
         nodes = []
-        for place, (low, high, flags, size) in self._nodes(page, number, BRANCH):
-            nodes.append((page[place : place + size], low | high << 16 | flags << 32))
+        for place in self._places(page, number, BRANCH):
+            low, high, flags, size = _node.unpack_from(page, place)
+            begin = place + _node.size
+            if begin + size > len(page):
+                self._damaged(f"page {number} holds a key that does not fit it")
+            nodes.append((page[begin : begin + size], low | high << 16 | flags << 32))
         if len(nodes) < 2:
             self._damaged(f"page {number} is a branch to {len(nodes)} pages")
         return nodes
 
-    def _leaf(self, page: bytes, number: int) -> Iterator[Node]:
+    def _leaf(self, page: bytes, number: int) -> list[Node]:
         """The entries of a leaf."""
-        for place, (low, high, flags, size) in self._nodes(page, number, LEAF):
-            key, begin, length = page[place : place + size], place + size, low | high << 16
-            if flags == BIG and begin + 8 <= len(page):
-                yield Node(key, b"", _number.unpack_from(page, begin)[0], length)
-            elif flags == 0 and begin + length <= len(page):
-                yield Node(key, page[begin : begin + length], 0, length)
+        end, nodes = len(page), list[Node]()
+        for place in self._places(page, number, LEAF):
+            low, high, flags, size = _node.unpack_from(page, place)
+            begin, length = place + _node.size + size, low | high << 16
+            key = page[begin - size : begin]
+            if flags == 0 and begin + length <= end:
+                nodes.append((key, page[begin : begin + length], 0, length))
+            elif flags == BIG and begin + 8 <= end:
+                nodes.append((key, b"", _number.unpack_from(page, begin)[0], length))
             else:
                 self._damaged(f"page {number} holds an entry that does not fit it")
+        return nodes
 
-    def _nodes(self, page: bytes, number: int, kind: int) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
-        """(place of the key, fields) of each node of a page of this kind."""
+    def _places(self, page: bytes, number: int, kind: int) -> tuple[int, ...]:
+        """Where the nodes of a page of this kind are."""
         found, _, flags, lower, upper = _page.unpack_from(page)
         if found != number or flags != kind or not HEADER <= lower <= upper <= len(page) or lower % 2:
             name = "branch" if kind == BRANCH else "leaf"
             self._damaged(f"page {number} is not the {name} that its parent says")
-        for place in struct.unpack_from(f"={(lower - HEADER) // 2}H", page, HEADER):
-            if not upper <= place <= len(page) - _node.size:
-                self._damaged(f"page {number} holds an entry that does not fit it")
-            fields = _node.unpack_from(page, place)
-            if place + _node.size + fields[3] > len(page):
-                self._damaged(f"page {number} holds a key that does not fit it")
-            yield place + _node.size, fields
+        places = struct.unpack_from(f"={(lower - HEADER) // 2}H", page, HEADER)
+        if places and not upper <= min(places) <= max(places) <= len(page) - _node.size:
+            self._damaged(f"page {number} holds an entry that does not fit it")
+        return places
 
     # -- pages ---------------------------------------------------------------------------------------------------
 
@@ -308,12 +310,14 @@ class Pages:
         return page
 
     def _overflow(self, node: Node) -> bytes:
-        head = os.pread(self._file, HEADER + node.length, node.page * self._page_bytes)
-        if len(head) < HEADER + node.length:
-            self._torn(node.page)
+        """The value of an entry that has overflow pages."""
+        key, _, page, length = node
+        head = os.pread(self._file, HEADER + length, page * self._page_bytes)
+        if len(head) < HEADER + length:
+            self._torn(page)
         number, _, flags, pages = _extent.unpack_from(head)
-        if (number, flags, pages) != (node.page, OVERFLOW, (HEADER - 1 + node.length) // self._page_bytes + 1):
-            self._damaged(f"page {node.page} does not hold {describe_key(node.key)}")
+        if (number, flags, pages) != (page, OVERFLOW, (HEADER - 1 + length) // self._page_bytes + 1):
+            self._damaged(f"page {page} does not hold {describe_key(key)}")
         return head[HEADER:]
 
     def _take(self, number: int, pages: int, who: str) -> None:
