@@ -1,13 +1,16 @@
 """What a simulated run came to, and why: the numbers of `braid simulate`, `compare` and `plan`.
 
-Rates are those of the steady part: from the first version that was trained to the last, with checkpoints as often as
-they fall due and not the one that ends every run. Idle shares are of the whole run's time of all generators, or of the
-trainer; the bottleneck is named from them.
+Rates are those of the steady part: behind the eta + 1 versions whose batches were all begun at the start (as far as
+there are further ones), to the last, with checkpoints as often as they fall due and not the one that ends every run.
+Idle shares are of the whole run's time of all generators, or of the trainer; the bottleneck is named from them.
 """
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -69,8 +72,20 @@ class Outcome:
 def run(simulation: Simulation, wall: Any) -> Outcome:
     """Run to the end; `wall()` gives seconds."""
     begun = wall()
-    ended = simulation.world.run(PATIENCE_S, finished)
+    with few_collections():
+        ended = simulation.world.run(PATIENCE_S, finished)
     return outcome(simulation, ended, wall() - begun)
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Look for cycles a hundred times less often: a simulation makes next to none, and looking takes a tenth of it."""
+    before = gc.get_threshold()
+    gc.set_threshold(100 * before[0], *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def outcome(simulation: Simulation, ended: bool, wall_s: float) -> Outcome:
@@ -80,7 +95,7 @@ def outcome(simulation: Simulation, ended: bool, wall_s: float) -> Outcome:
     seconds = world.now / 1e9
     versions = max(0, len(tally.published) - 1)
     step_s = seconds_per_version(simulation, ended)
-    per_version = one.schedule.batch * (tally.mean("response_tokens") or 0.0)
+    per_version = one.schedule.batch * trained_tokens(simulation)
     rate = per_version / step_s if step_s else 0.0
     shares, why = idle(meter, world.now)
     hours = one.gpus * seconds / 3600
@@ -121,6 +136,22 @@ def outcome(simulation: Simulation, ended: bool, wall_s: float) -> Outcome:
     )
 
 
+def steady(simulation: Simulation) -> tuple[int, int]:
+    """The two publications between which rates are taken: behind the first eta + 1 versions, if two more follow."""
+    last = len(simulation.tally.published) - 1
+    return (0 if last < 2 else max(1, min(simulation.scenario.schedule.eta + 1, last - 2))), last
+
+
+def trained_tokens(simulation: Simulation) -> float:
+    """Mean length of the responses trained between these two publications."""
+    trained = simulation.tally.trained
+    if len(trained) < 2:
+        return simulation.tally.mean("response_tokens")
+    first, last = steady(simulation)
+    tokens, count = (after - before for before, after in zip(trained[first], trained[last], strict=True))
+    return tokens / count if count else 0.0
+
+
 def seconds_per_version(simulation: Simulation, ended: bool) -> float:
     """Seconds between two publications; of a single version from the start, 0 of none.
 
@@ -130,8 +161,7 @@ def seconds_per_version(simulation: Simulation, ended: bool) -> float:
     published, every = simulation.tally.published, simulation.scenario.schedule.checkpoint_every
     if len(published) < 2:
         return 0.0
-    first = 1 if len(published) > 2 else 0
-    last = len(published) - 1
+    first, last = steady(simulation)
     spans = last - first
     took = published[last] - published[first]
     if ended:

@@ -20,6 +20,8 @@ class Tally:
         """Of the ended responses, at most `SAMPLE` of them."""
         self.published: list[int] = []
         """When each version could be pulled (ns)."""
+        self.trained: list[tuple[float, int]] = []
+        """At each of these times: sum and number of the mean response lengths of all updates before."""
         self.reason = ""
         """Why the run ended."""
         self.sums: defaultdict[str, float] = defaultdict(float)
@@ -38,6 +40,7 @@ class Tally:
                 self.lengths.append(int(fields[2]) + int(fields[3]))
         elif kind == "publish":
             self.published.append(decision.at_ns)
+            self.trained.append((self.sums["response_tokens"], self.counts["response_tokens"]))
         elif kind == "stop":
             self.reason = str(fields[0])
 
