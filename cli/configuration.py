@@ -64,6 +64,11 @@ def dump(config: object) -> str:
     return text
 
 
+def written(table: Table) -> str:
+    """A table as TOML."""
+    return tomli_w.dumps(table)
+
+
 def load_text(text: str, kind: type[T]) -> T:
     """The config of class `kind` out of TOML text that `dump` wrote."""
     shape = inspect.type_info(kind)

@@ -182,6 +182,16 @@ def plant(one: Scenario) -> Plant:
             f"model = {one.model!r} needs {needed / 1e9:.0f} GB to be trained, {trainers} x {one.gpu} hold "
             f"{held / 1e9:.0f} GB: give the trainer more accelerators"
         )
+    split = one.layout.tensor * one.layout.pipeline
+    if trainers % split:
+        raise UsageError(
+            f"layout.tensor x layout.pipeline = {split}: {trainers} training accelerators must be a multiple"
+        )
+    if one.generator_tp > gpu.per_machine or model.heads % one.generator_tp:
+        raise UsageError(
+            f"generator_tp = {one.generator_tp}: a replica stands in one machine ({gpu.per_machine} x {gpu.name}) and "
+            f"divides {model.heads} heads; make it smaller"
+        )
     schedule = one.schedule
     section = one.lengths
     lengths = Lengths(

@@ -38,6 +38,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "rich": ("cli/*",),
     "matplotlib": ("cli/plots.py", "cli/simulation_plots.py"),
     "tomli_w": ("cli/configuration.py",),
+    "optuna": ("sim/search.py",),
     "simpy": (),
 }
 """Third party (and asyncio): the files that may import it; `*` crosses folders."""
