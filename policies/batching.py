@@ -292,8 +292,7 @@ class Batching:
         next_blocks = self._growth(1) + self._whole(known) - self._whole(known - 1)
         headroom = (len(self._running) + 1) * self.config.headroom if self._running else 0
         lacking += self._held + max(headroom, next_blocks) - self.config.kv_tokens
-        others = [name for name in self._cached if name != trajectory]
-        if sum(self._whole(self._cached[name]) for name in others) < lacking:
+        if lacking > 0 and sum(map(self._whole, self._cached.values())) - own < lacking:
             return False
         rows = self.config.rows - len(self._running) - 1
         while lacking > 0 or len(self._cached) - (own > 0) > rows:
@@ -324,6 +323,8 @@ class Batching:
 
     def _growth(self, steps: int) -> int:
         """Tokens in the blocks that the jobs that decode begin in so many steps from now."""
+        if self.config.block_tokens == 1:
+            return steps * len(self._decoding)
         rounds, rest = divmod(steps, self.config.block_tokens)
         begun = sum(self._phases[-(self._step + ahead) % self.config.block_tokens] for ahead in range(rest))
         return self.config.block_tokens * (rounds * len(self._decoding) + begun)

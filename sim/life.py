@@ -73,8 +73,8 @@ class Life:
         if route is None:
             route = self._routes[envelope.to] = self._world.route(self.name, envelope.to)
         lane, code, arrive = route
-        kernel = self._kernel
-        parcel: Parcel = self._world.encode(envelope)
+        kernel, encode = self._kernel, self._world.encode
+        parcel: Parcel = envelope if encode is None else encode(envelope)
         for at in lane.arrivals(kernel.now, envelope.message):
             kernel.call_at(at, code, arrive, parcel)
 

@@ -49,7 +49,7 @@ class Harm(msgspec.Struct, frozen=True):
 class Lane:
     """One link at work."""
 
-    __slots__ = ("_free", "_last", "_streams", "cut", "harms", "link", "receiver", "seed", "sender")
+    __slots__ = ("_free", "_last", "_plain", "_streams", "cut", "harms", "link", "receiver", "seed", "sender")
 
     def __init__(self, seed: int, sender: str, receiver: str, link: Link) -> None:
         self.seed = seed
@@ -59,6 +59,7 @@ class Lane:
         self.cut = False
         """Its ends are on different islands."""
         self.harms: dict[str, Harm] = {}
+        self._plain = not (link.bytes_per_s or link.jitter_ns)
         self._free = 0
         self._last = 0
         self._streams: dict[str, random.Random] = {}
@@ -66,6 +67,12 @@ class Lane:
     def arrivals(self, now: int, message: Message) -> tuple[int, ...]:
         """When a message that is sent now arrives (ns): never, once, or twice."""
         link = self.link
+        if self._plain and not (self.cut or self.harms):
+            at = now + link.latency_ns
+            if at < self._last:
+                at = self._last
+            self._last = at
+            return (at,)
         at = now
         if link.bytes_per_s:
             at = self._free = max(now, self._free) + weight_of(message) * NS // link.bytes_per_s

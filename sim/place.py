@@ -74,7 +74,10 @@ class Place:
         if self.life is None:
             self._world.lost += 1
         elif not (self.paused or self.service_ns or self.inbox):
-            self._open(parcel)
+            if type(parcel) is Envelope:
+                self.life.cell.deliver(parcel)
+            else:
+                self._open(parcel)
         elif len(self.inbox) >= self._world.config.mailbox:
             self.overflow += 1
         else:

@@ -15,6 +15,7 @@ threads, and what an operating system may do to a process (the live world has bo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Literal
 from zlib import crc32
 
@@ -79,7 +80,8 @@ class VirtualWorld:
         self.kernel = Kernel()
         self.network = Network(seed, config.link, config.links)
         self.codec = Codec(kinds)
-        self.encode: Callable[[Envelope], Parcel] = self.codec.encode if config.codec else _as_it_is
+        self.encode: Callable[[Envelope], bytes] | None = self.codec.encode if config.codec else None
+        """None: envelopes are handed over as they are."""
         self.ports: Mapping[str, str | Maker] = ports or {}
         self.decisions: list[Decision] = []
         self.notes: list[tuple[int, str, str, float]] = []
@@ -220,12 +222,15 @@ class VirtualWorld:
     def run_until(self, at_ns: int = FOREVER, until: Callable[[VirtualWorld], object] | None = None) -> bool:
         """Run up to and including a time (by default: while there are events), or until the condition holds."""
         after: Callable[[], object] | None = None
-        if until is not None or self.after_event is not None:
+        if self.after_event is not None:
 
             def after() -> object:
                 if self.after_event is not None:
                     self.after_event(self)
                 return until is not None and until(self)
+
+        elif until is not None:
+            after = partial(until, self)
 
         while True:
             try:
@@ -295,7 +300,3 @@ class VirtualWorld:
             code = self.kernel.code(f"death->{supervisor}")
             self._owners[code] = supervisor
             self.kernel.call_at(self.now + self.config.notice_ns, code, self.place(supervisor).arrive, death)
-
-
-def _as_it_is(envelope: Envelope) -> Parcel:
-    return envelope

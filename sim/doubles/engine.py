@@ -135,6 +135,8 @@ class EngineDouble:
         self._closed = False
         self._reported = (0.0, 0.0, 0, 0, 0, 0, 0.0)
         self._context_steps = 0.0
+        self._curves: dict[int, Curve] = {}
+        """By batch."""
         if model.report_s:
             self._report_later()
 
@@ -298,7 +300,9 @@ class EngineDouble:
             cost = self._cost.mixed(Step(self._decoding, self._context, chunks))
             stroke = Stroke(plan, 1, None, cost)
         else:
-            curve = self._cost.decode(self._decoding)
+            curve = self._curves.get(self._decoding)
+            if curve is None:
+                curve = self._curves[self._decoding] = self._cost.decode(self._decoding)
             steps = min(plan.steps, self._next_end() - self._step)
             cost = curve.total(self._context, self._decoding, steps)
             stroke = Stroke(plan, steps, curve, 0.0)
