@@ -3,14 +3,17 @@
     call_at(time, code, call, argument) --> [time, sequence, code, call, argument] on the heap
     run(until)                          --> pop the least, set the clock, fold into the digest, call(argument)
 
-Events at equal times run in the order of their calls. A cancelled event stays on the heap until its time comes or the
-dead outnumber the living (lazy deletion). The digest is an FNV-1a style fold, in 64 bits, of (time, sequence, code) of
-each executed event; codes number the names in order of registration and each name is folded in once, so equal digests
-mean equal histories, whatever the hash seed or the process. It knows nothing of actors.
+Events at equal times run in the order of their calls. Calls that come in order of their times anyhow (messages over
+links of one latency, timers of one length) may be put on one of two lines, queues beside the heap that need no sorting.
+A cancelled event stays where it is until its time comes or the dead outnumber the living (lazy deletion). The digest is
+an FNV-1a style fold, in 64 bits, of (time, sequence, code) of each executed event; codes number the names in order of
+registration and each name is folded in once, so equal digests mean equal histories, whatever the hash seed or the
+process. It knows nothing of actors.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
@@ -39,15 +42,30 @@ _FEW: Final = 64
 class Kernel:
     """Time, order and digest."""
 
-    __slots__ = ("_codes", "_dead", "_heap", "_sequence", "digest", "names", "now", "observer", "running")
+    __slots__ = (
+        "_codes",
+        "_dead",
+        "_heap",
+        "_lines",
+        "_sequence",
+        "digest",
+        "halted",
+        "names",
+        "now",
+        "observer",
+        "running",
+    )
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
         self._dead = 0
         self._heap: list[Event] = []
+        self._lines: tuple[deque[Event], ...] = (deque(), deque())
         self._sequence = 0
         self.digest = 0xCBF29CE484222325
         """Of all executed events so far."""
+        self.halted = False
+        """Set by an event, it ends the run behind that event; `run` unsets it."""
         self.names: list[str] = []
         """The name of each code."""
         self.now = 0
@@ -58,7 +76,8 @@ class Kernel:
 
     def __len__(self) -> int:
         """Events that will still be executed."""
-        return len(self._heap) - self._dead
+        near, far = self._lines
+        return len(self._heap) + len(near) + len(far) - self._dead
 
     @property
     def ordered(self) -> int:
@@ -83,6 +102,16 @@ class Kernel:
         heappush(self._heap, event)
         return event
 
+    def call_behind(self, line: int, at: int, code: int, call: Callable[[Any], object], argument: Any = None) -> Event:
+        """`call_at` on one of two lines; a time before the last one of the line goes to the heap."""
+        queue = self._lines[line]
+        if at < self.now or (queue and at < queue[-1][0]):
+            return self.call_at(at, code, call, argument)
+        self._sequence = sequence = self._sequence + 1
+        event: Event = [at, sequence, code, call, argument]
+        queue.append(event)
+        return event
+
     def cancel(self, event: Event) -> None:
         """Forget an event; one that was executed or cancelled before is ignored."""
         if event[3] is not None:
@@ -90,7 +119,7 @@ class Kernel:
             if event[2] < 0:
                 return
             self._dead += 1
-            if self._dead > _FEW and self._dead * 2 > len(self._heap):
+            if self._dead > _FEW and self._dead > len(self):
                 self._sweep()
 
     def set_aside(self, code: int) -> list[Event]:
@@ -99,12 +128,18 @@ class Kernel:
         They still can be cancelled; meanwhile they bear their code inverted.
         """
         heap = self._heap
-        taken = sorted(event for event in heap if event[2] == code and event[3] is not None)
-        if taken:
-            heap[:] = [event for event in heap if event[2] != code or event[3] is None]
-            heapify(heap)
-            for event in taken:
-                event[2] = ~code
+        taken = []
+        for queue in (heap, *self._lines):
+            found = [event for event in queue if event[2] == code and event[3] is not None]
+            if found:
+                kept = [event for event in queue if event[2] != code or event[3] is None]
+                queue.clear()
+                queue.extend(kept)
+                taken += found
+        heapify(heap)
+        taken.sort()
+        for event in taken:
+            event[2] = ~code
         return taken
 
     def put_back(self, events: list[Event]) -> None:
@@ -118,12 +153,24 @@ class Kernel:
     def run(self, until: int = FOREVER, after: Callable[[], object] | None = None) -> bool:
         """Execute every event up to and including `until` ns, then set the clock to it (unless it is `FOREVER`).
 
-        `after` is called after each event; if it returns something true the run ends there and returns True.
+        `after` is called after each event; if it returns something true, or an event halts the kernel, the run ends
+        there and returns True.
         """
-        heap = self._heap
-        while heap and heap[0][0] <= until:
-            event = heappop(heap)
+        heap, (near, far) = self._heap, self._lines
+        while heap or near or far:
+            queue: Any = heap
+            if near and (not heap or near[0] < heap[0]):
+                queue = near
+            if far and (not queue or far[0] < queue[0]):
+                queue = far
+            event = queue[0]
             at, sequence, code, call, argument = event
+            if at > until:
+                break
+            if queue is heap:
+                heappop(heap)
+            else:
+                queue.popleft()
             if call is None:
                 self._dead -= 1
                 continue
@@ -138,6 +185,10 @@ class Kernel:
                 self.running = NOBODY
                 if after():
                     return True
+            if self.halted:
+                self.halted = False
+                self.running = NOBODY
+                return True
         self.running = NOBODY
         if until != FOREVER:
             self.now = max(self.now, until)
@@ -145,10 +196,13 @@ class Kernel:
 
     def _sweep(self) -> None:
         heap = self._heap
-        before = len(heap)
         heap[:] = [event for event in heap if event[3] is not None]
         heapify(heap)
-        self._dead -= before - len(heap)
+        for queue in self._lines:
+            living = [event for event in queue if event[3] is not None]
+            queue.clear()
+            queue.extend(living)
+        self._dead = 0
 
 
 def _kind(call: Callable[[Any], object], argument: Any) -> str:

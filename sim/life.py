@@ -20,7 +20,7 @@ from actors.kernel.operations import Message
 from buffers.errors import ContractError
 from sim.kernel import Event
 from sim.network import Lane
-from sim.place import Parcel
+from sim.place import Parcel, as_it_is
 
 if TYPE_CHECKING:
     from sim.world import VirtualWorld
@@ -32,7 +32,20 @@ Maker = Callable[[dict[str, Any], Callable[[Message], None], Any], Any]
 class Life:
     """One incarnation of an actor: the backend of its cell, the clock of its ports, the shop that opens them."""
 
-    __slots__ = ("_code", "_kernel", "_ports", "_routes", "_world", "begun", "cell", "disk", "name", "over", "seed")
+    __slots__ = (
+        "_code",
+        "_kernel",
+        "_patience_ns",
+        "_ports",
+        "_routes",
+        "_world",
+        "begun",
+        "cell",
+        "disk",
+        "name",
+        "over",
+        "seed",
+    )
 
     def __init__(self, world: VirtualWorld, spec: ActorSpec, incarnation: int) -> None:
         self.name = spec.name
@@ -43,6 +56,7 @@ class Life:
         self._world = world
         self._kernel = world.kernel
         self._code = world.kernel.code(spec.name)
+        self._patience_ns = world.config.patience_ns
         self._ports: list[Any] = []
         self._routes: dict[str, tuple[Lane, int, Callable[[Parcel], None]]] = {}
         self.cell = Cell(spec.name, incarnation, self, self._window)
@@ -58,6 +72,8 @@ class Life:
         if self.over:
             return None
         kernel = self._kernel
+        if delay_ns == self._patience_ns:
+            return kernel.call_behind(1, kernel.now + delay_ns, self._code, call, argument)
         return kernel.call_at(kernel.now + delay_ns, self._code, call, argument)
 
     def cancel(self, handle: Event | None) -> None:
@@ -74,9 +90,9 @@ class Life:
             route = self._routes[envelope.to] = self._world.route(self.name, envelope.to)
         lane, code, arrive = route
         kernel, encode = self._kernel, self._world.encode
-        parcel: Parcel = envelope if encode is None else encode(envelope)
+        parcel: Parcel = envelope if encode is as_it_is else encode(envelope)
         for at in lane.arrivals(kernel.now, envelope.message):
-            kernel.call_at(at, code, arrive, parcel)
+            kernel.call_behind(0, at, code, arrive, parcel)
 
     def spawn(self, spec: ActorSpec, incarnation: int) -> None:
         """Start an actor."""

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from sim.cluster import finished
 from sim.doubles.meter import Meter
 from sim.scenario import Scenario, Simulation
 
@@ -73,7 +72,7 @@ def run(simulation: Simulation, wall: Any) -> Outcome:
     """Run to the end; `wall()` gives seconds."""
     begun = wall()
     with few_collections():
-        ended = simulation.world.run(PATIENCE_S, finished)
+        ended = simulation.world.run_to_end(PATIENCE_S)
     return outcome(simulation, ended, wall() - begun)
 
 

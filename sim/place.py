@@ -25,6 +25,11 @@ Parcel = bytes | Envelope | ActorDied
 """What arrives at a place: an envelope, encoded or not, or the world's own word of a death."""
 
 
+def as_it_is(envelope: Envelope) -> Parcel:
+    """The encoder of a world without a codec."""
+    return envelope
+
+
 class Place:
     """One name in the world."""
 
@@ -104,8 +109,11 @@ class Place:
         self.inbox.clear()
         self._parked = []
         self._serving = self.paused = False
-        self._world.living -= self.life is not None
-        self.life = None
+        if self.life is not None:
+            self.life = None
+            self._world.living -= 1
+            if not self._world.living and self._world.halts:
+                self._world.kernel.halted = True
 
     def _serve_later(self) -> None:
         if self.inbox and not (self._serving or self.paused):

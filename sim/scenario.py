@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from actors.cast import STANDINS, RunSettings
+from actors.kernel.operations import ns
 from actors.roster import Pace, Roster
 from actors.schedules.schedule import ScheduleConfig
 from buffers.errors import UsageError
@@ -245,7 +246,9 @@ class Simulation:
             return tuple(PromptRow(n, Ghost(built.lengths.prompt_tokens(n), n), str(n)) for n in range(count))
 
         doubles = {"engine": engine, "trainer": trainer, "reward": reward, "prompts": prompts}
-        physics = WorldConfig(link=one.link, codec=codec, supervisor="supervisor", keep=keep)
+        physics = WorldConfig(
+            link=one.link, codec=codec, supervisor="supervisor", patience_ns=ns(one.pace.ask_timeout_s), keep=keep
+        )
         self.world: VirtualWorld = cluster(
             settings(one), physics, doubles={STANDINS[port]: maker for port, maker in doubles.items()}
         )

@@ -32,7 +32,7 @@ from buffers.errors import ContractError
 from sim.kernel import FOREVER, Kernel
 from sim.life import Life, Maker
 from sim.network import EVERYWHERE, Lane, Link, Network
-from sim.place import Parcel, Place
+from sim.place import Parcel, Place, as_it_is
 
 
 class WorldConfig(msgspec.Struct, frozen=True):
@@ -57,6 +57,8 @@ class WorldConfig(msgspec.Struct, frozen=True):
     """Who is told of deaths."""
     notice_ns: int = 1_000_000
     """How long the word of a death takes."""
+    patience_ns: int = 0
+    """The length of most timers (of asks): these are not sorted, for they are made in the order in which they end."""
     keep: bool = True
     """Keep decisions and numbers; without it they are only shown to `watch` and `measure`, and memory stays bounded."""
 
@@ -80,8 +82,7 @@ class VirtualWorld:
         self.kernel = Kernel()
         self.network = Network(seed, config.link, config.links)
         self.codec = Codec(kinds)
-        self.encode: Callable[[Envelope], bytes] | None = self.codec.encode if config.codec else None
-        """None: envelopes are handed over as they are."""
+        self.encode: Callable[[Envelope], Parcel] = self.codec.encode if config.codec else as_it_is
         self.ports: Mapping[str, str | Maker] = ports or {}
         self.decisions: list[Decision] = []
         self.notes: list[tuple[int, str, str, float]] = []
@@ -92,6 +93,8 @@ class VirtualWorld:
         """How many actors live."""
         self.lost = 0
         """Messages that arrived where nobody lived."""
+        self.halts = False
+        """The last death ends the run behind its event."""
         self.after_event: Callable[[VirtualWorld], None] | None = None
         """Called after every event: for checkers of invariants, whose exceptions end the run."""
         self.watch: Callable[[Decision], None] | None = None
@@ -214,6 +217,14 @@ class VirtualWorld:
         self.kernel.call_at(self.now, code, arrive, data)
 
     # ---- time ---------------------------------------------------------------------------------------------------
+
+    def run_to_end(self, seconds: float) -> bool:
+        """Run until nobody lives any more (then the result is True), at most for so long."""
+        self.halts = True
+        try:
+            return self.run(seconds)
+        finally:
+            self.halts = False
 
     def run(self, seconds: float, until: Callable[[VirtualWorld], object] | None = None) -> bool:
         """Run for so long, or until the condition holds after some event (then the result is True)."""

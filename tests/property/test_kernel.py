@@ -1,5 +1,7 @@
 """The kernel against a sorted list, under any order of calls, cancels, freezes and runs."""
 
+from functools import partial
+
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
@@ -21,12 +23,13 @@ class KernelAgainstList(RuleBasedStateMachine):
         self.frozen = {}
         self.number = self.order = 0
 
-    @rule(target=events, delay=st.integers(0, 20), name=st.sampled_from(CODES))
-    def call(self, delay, name):
+    @rule(target=events, delay=st.integers(0, 20), name=st.sampled_from(CODES), line=st.sampled_from((None, 0, 1)))
+    def call(self, delay, name, line):
         self.number += 1
         self.order += 1
         at = self.kernel.now + delay
-        handle = self.kernel.call_at(at, self.kernel.code(name), self.seen.append, self.number)
+        call = self.kernel.call_at if line is None else partial(self.kernel.call_behind, line)
+        handle = call(at, self.kernel.code(name), self.seen.append, self.number)
         entry = [at, self.order, name, self.number]
         self.model.append(entry)
         return handle, entry
