@@ -18,6 +18,7 @@ from sim.outcome import PATIENCE_S, WHY, Outcome, run
 from sim.scenario import Scenario, Simulation
 
 SCENARIO_KEYS = {"model", "gpu", "gpus", "generator_gpus", "generator_tp", "engine", "layout", "weights", "lengths"}
+"""Any of these makes a file a scenario."""
 
 
 def is_scenario(table: Mapping[str, Any]) -> bool:
@@ -72,6 +73,7 @@ def lines(found: Outcome) -> list[str]:
         "lengths        " + words(found.tail, "{:g}"),
         "buffer         " + words(found.buffer, "{:,.0f}"),
         f"generation     {found.batch:.1f} sequences at work on a busy generator, {found.preemptions} preemptions",
+        "trajectories   " + words(found.ledger, "{:,}") + (f"; {found.deaths} deaths" if found.deaths else ""),
         f"spent          {found.gpu_hours:,.2f} GPU-hours" + (f", {found.cost:,.2f} in money" if found.cost else ""),
         f"simulated      {found.simulated_s:,.1f} s in {found.wall_s:.1f} s, {found.events:,} events, {found.digest}",
     ]

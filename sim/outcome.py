@@ -15,8 +15,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import msgspec
+
+from actors.cast import RunSettings, buffer_config
+from buffers.buffer import Buffer
+from sim.disk import Platter
 from sim.doubles.meter import Meter
-from sim.scenario import Scenario, Simulation
+from sim.scenario import Scenario, Simulation, settings
 
 PATIENCE_S = 1e7
 """Virtual seconds after which a run that does not end is given up."""
@@ -58,6 +63,10 @@ class Outcome:
     batch: float
     """Mean sequences at work on a busy generator."""
     preemptions: int
+    ledger: dict[str, int]
+    """Trajectories ever opened, and where they are: opened = trained + evicted + failed + in_flight."""
+    deaths: int
+    """Actors that died and were started again."""
     gpu_hours: float
     cost: float
     versions: int
@@ -74,6 +83,14 @@ def run(simulation: Simulation, wall: Any) -> Outcome:
     with few_collections():
         ended = simulation.world.run_to_end(PATIENCE_S)
     return outcome(simulation, ended, wall() - begun)
+
+
+def ledger(simulation: Simulation) -> dict[str, int]:
+    """The account of what is stored, as a replay that is started anew would read it."""
+    shared = settings(simulation.scenario)
+    platter: Platter = simulation.world.place(shared["roster"]["replay"]).disk["store"]
+    account = Buffer.recover(buffer_config(msgspec.convert(shared, RunSettings)), platter.memory.rows()).ledger()
+    return {name: getattr(account, name) for name in ("opened", "trained", "evicted", "failed", "in_flight")}
 
 
 @contextmanager
@@ -124,6 +141,8 @@ def outcome(simulation: Simulation, ended: bool, wall_s: float) -> Outcome:
             2,
         ),
         preemptions=sum(spell.preempted for spell in meter.engines.values()),
+        ledger=ledger(simulation),
+        deaths=tally.kinds["died"],
         gpu_hours=round(hours, 3),
         cost=round(hours * one.price_per_gpu_hour, 2),
         versions=versions,

@@ -42,6 +42,7 @@ class Place:
         "inbox",
         "incarnation",
         "life",
+        "opens_at",
         "overflow",
         "paused",
         "service_ns",
@@ -60,6 +61,8 @@ class Place:
         self.incarnation = 0
         """The newest; 0 before the first."""
         self.life: Life | None = None
+        self.opens_at = 0
+        """Nobody begins here before this time (ns): the machine is gone until then."""
         self.overflow = 0
         """Messages dropped because the inbox was full."""
         self.paused = False

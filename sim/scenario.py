@@ -29,12 +29,13 @@ from sim.costs.rewards import Scoring
 from sim.costs.roofline import Roofline, Speculation
 from sim.costs.training import Layout, Training
 from sim.costs.weights import WeightsCost
-from sim.doubles.device import Dedicated
+from sim.doubles.device import Cores, Dedicated, Device, Share
 from sim.doubles.engine import EngineDouble, EngineModel
 from sim.doubles.meter import Meter
 from sim.doubles.reward import RewardDouble
 from sim.doubles.sharing import Sharing
 from sim.doubles.trainer import TrainerDouble
+from sim.mishaps import Mishap, befall
 from sim.network import Link
 from sim.tally import Tally
 from sim.world import VirtualWorld, WorldConfig
@@ -101,6 +102,8 @@ class Scenario:
         default_factory=lambda: Pace(heartbeat_s=10.0, ask_timeout_s=60.0, lease_s=7200.0, hang_s=600.0, stop_s=60.0)
     )
     link: Link = field(default_factory=Link)
+    faults: tuple[Mishap, ...] = ()
+    """What befalls the cast (`sim/mishaps.py`)."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming key, value and remedy."""
@@ -138,6 +141,11 @@ class Scenario:
                 f"lengths.mean = {self.lengths.mean} exceeds schedule.max_response_tokens = "
                 f"{self.schedule.max_response_tokens}"
             )
+
+        roster = cast(self)
+        devices = (*roster.generators, roster.learner, *roster.rewarders)
+        for number, fault in enumerate(self.faults):
+            fault.check(number, (*devices, roster.controller, roster.replay), devices)
 
     @property
     def generating(self) -> int:
@@ -229,17 +237,24 @@ class Simulation:
         if not one.generator_gpus:
             sharing = Sharing(round(1e9 * one.switch_s), one.schedule.eta == 0, meter)
 
+        hosts = {fault.target: Cores(1) for fault in one.faults if fault.verb == "slow"}
+        hosts |= {name: Cores(one.reward.cores) for name in cast(one).rewarders if name in hosts}
+
+        def device(clock: Any) -> Device:
+            host = hosts.get(clock.name)
+            return Dedicated(clock) if host is None else Share(host, clock)
+
         def engine(config: dict[str, Any], emit: Any, clock: Any) -> EngineDouble:
-            double = EngineDouble(built.engine, emit, Dedicated(clock), (meter, clock.name))
+            double = EngineDouble(built.engine, emit, device(clock), (meter, clock.name))
             if sharing is not None:
                 double.share_devices(sharing)
             return double
 
         def trainer(config: dict[str, Any], emit: Any, clock: Any) -> TrainerDouble:
-            return TrainerDouble(built.training, emit, clock, Dedicated(clock), meter, sharing)
+            return TrainerDouble(built.training, emit, clock, device(clock), meter, sharing)
 
         def reward(config: dict[str, Any], emit: Any, clock: Any) -> RewardDouble:
-            return RewardDouble(built.scoring, emit, clock, meter, one.seed, one.solved)
+            return RewardDouble(built.scoring, emit, clock, meter, one.seed, one.solved, hosts.get(clock.name))
 
         def prompts(config: dict[str, Any], emit: Any, clock: Any) -> tuple[PromptRow, ...]:
             count = max(64, one.schedule.batch // one.schedule.group * 2)
@@ -252,17 +267,22 @@ class Simulation:
         self.world: VirtualWorld = cluster(
             settings(one), physics, doubles={STANDINS[port]: maker for port, maker in doubles.items()}
         )
+        befall(self.world, one.faults, hosts)
         self.tally = Tally()
         self.world.watch = self.tally.watch
         self.world.measure = self.tally.measure
 
 
-def settings(one: Scenario) -> dict[str, Any]:
-    """The settings that every actor gets."""
-    roster = Roster(
+def cast(one: Scenario) -> Roster:
+    """Who takes part."""
+    return Roster(
         generators=tuple(f"generator-{number:04d}" for number in range(one.generators)),
         rewarders=tuple(f"rewarder-{number:02d}" for number in range(one.rewarders)),
         supervisor="supervisor",
     )
-    shared = RunSettings(seed=one.seed, roster=roster, pace=one.pace, schedule=one.schedule, rule=one.rule)
+
+
+def settings(one: Scenario) -> dict[str, Any]:
+    """The settings that every actor gets."""
+    shared = RunSettings(seed=one.seed, roster=cast(one), pace=one.pace, schedule=one.schedule, rule=one.rule)
     return dict(msgspec.to_builtins(shared))

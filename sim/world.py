@@ -160,7 +160,9 @@ class VirtualWorld:
         place.incarnation = incarnation
         code = self.kernel.code(f"start {spec.name}")
         self._owners[code] = spec.name
-        place.starting = self.kernel.call_at(self.now + self.config.spawn_ns, code, self._begin, place)
+        place.starting = self.kernel.call_at(
+            max(self.now + self.config.spawn_ns, place.opens_at), code, self._begin, place
+        )
 
     def stop(self, name: str) -> None:
         """End an actor's life orderly: its `close()` is called; the supervisor hears of it.

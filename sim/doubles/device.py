@@ -1,7 +1,8 @@
 """What a double's work runs on: a device of its own, or a host whose cores are shared.
 
     Dedicated   work time is the world's time
-    Cores       c cores under processor sharing: with n activities at work each progresses at min(1, c / n)
+    Cores       c cores under processor sharing: with n activities at work each progresses at min(1, c / n), less where
+                the host is throttled
 
 A double counts in work time (float ns) and says when it is at work. On shared cores the work clock W runs at the rate
 that one activity gets, so whatever is at work ends when W reaches its target, however often the rate changes meanwhile.
@@ -71,6 +72,8 @@ class Cores:
     def __init__(self, count: int) -> None:
         self.count = count
         self.active = 0
+        self.speed = 1.0
+        """Share of the usual speed."""
         self._work = 0.0
         self._at = 0
         self._order = 0
@@ -82,7 +85,7 @@ class Cores:
     @property
     def rate(self) -> float:
         """Progress of each activity per unit of time."""
-        return 1.0 if self.active <= self.count else self.count / self.active
+        return self.speed if self.active <= self.count else self.speed * self.count / self.active
 
     def work(self, now: int) -> float:
         """Work time at a time."""
@@ -94,6 +97,12 @@ class Cores:
         """So many activities more are at work."""
         self.work(now)
         self.active += by
+        self._aim(now)
+
+    def throttle(self, now: int, speed: float) -> None:
+        """Work at this share of the usual speed from now on."""
+        self.work(now)
+        self.speed = speed
         self._aim(now)
 
     def add(self, at: float, share: Share, call: Call, argument: Any) -> list[Any]:

@@ -28,14 +28,15 @@ class RewardDouble:
         meter: Meter,
         seed: int,
         solved: float,
-    ) -> None:  # what it costs, whom it tells, what it draws from
+        host: Cores | None = None,
+    ) -> None:  # what it costs, whom it tells, what it draws from, where it works
         self._cost = cost
         self._emit = emit
         self._clock = clock
         self._meter = meter
         self._seed = seed
         self._solved = round(solved * 1_000_000)
-        self._cores = Cores(cost.cores)
+        self._cores = host or Cores(cost.cores)
         self._shares: dict[int, Share] = {}
         self._closed = False
 
