@@ -41,6 +41,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import msgspec
+
 from buffers.errors import ContractError, UsageError
 
 
@@ -81,8 +83,7 @@ class BatchingConfig:
             raise UsageError(f"kv_tokens={self.kv_tokens} must be at least a block, block_tokens={self.block_tokens}")
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """A job that runs from this plan on."""
 
     trajectory: int
@@ -90,8 +91,7 @@ class Admission:
     """Tokens of it that were still held and need no prefill."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What one step does, and what changed since the last plan."""
 
     prefill: tuple[tuple[int, int], ...]
@@ -249,6 +249,8 @@ class Batching:
         self._admit()
         prefill = self._chunks()
         self._plan = Plan(prefill, len(self._decoding), self._repeats(prefill))
+        if not (self._admitted or self._preempted or self._evicted):
+            return self._plan
         changes = tuple(self._admitted), tuple(self._preempted), tuple(self._evicted)
         self._admitted, self._preempted, self._evicted = [], [], []
         return Plan(prefill, self._plan.decoding, self._plan.steps, *changes)

@@ -119,7 +119,7 @@ class Kernel:
             if event[2] < 0:
                 return
             self._dead += 1
-            if self._dead > _FEW and self._dead > len(self):
+            if self._dead > _FEW and self._dead * 2 > len(self._heap) + len(self._lines[0]) + len(self._lines[1]):
                 self._sweep()
 
     def set_aside(self, code: int) -> list[Event]:

@@ -74,14 +74,15 @@ class Run:
 class Stroke:
     """Steps being made at a stroke."""
 
-    __slots__ = ("curve", "fixed", "handle", "plan", "steps")
+    __slots__ = ("cost", "curve", "handle", "plan", "steps")
 
-    def __init__(self, plan: Plan, steps: int, curve: Curve | None, fixed: float) -> None:
+    def __init__(self, plan: Plan, steps: int, curve: Curve | None, cost: float) -> None:
         self.plan = plan
         self.steps = steps
         self.curve = curve
-        """Of a stroke that only decodes; None: one step of `fixed` ns."""
-        self.fixed = fixed
+        """Of a stroke that only decodes; None: one step that prefills too."""
+        self.cost = cost
+        """Ns of all its steps."""
         self.handle: Any = None
 
 
@@ -216,8 +217,8 @@ class EngineDouble:
         if done < stroke.steps:
             stroke.steps = done
             device.cancel(stroke.handle)
-            end = self._at + stroke.curve.total(self._context, self._decoding, done)
-            stroke.handle = device.call_at(end, self._boundary, None)
+            stroke.cost = stroke.curve.total(self._context, self._decoding, done)
+            stroke.handle = device.call_at(self._at + stroke.cost, self._boundary, None)
 
     def _wake(self, _: None) -> None:
         self._wakes = False
@@ -232,9 +233,7 @@ class EngineDouble:
         self._stroke = None
         steps, decoding, spell = stroke.steps, self._decoding, self._spell
         if steps:
-            took = stroke.fixed
-            if stroke.curve is not None:
-                took = stroke.curve.total(self._context, decoding, steps)
+            took = stroke.cost
             self._at += took
             spell.busy += took
             spell.steps += steps
@@ -305,7 +304,7 @@ class EngineDouble:
                 curve = self._curves[self._decoding] = self._cost.decode(self._decoding)
             steps = min(plan.steps, self._next_end() - self._step)
             cost = curve.total(self._context, self._decoding, steps)
-            stroke = Stroke(plan, steps, curve, 0.0)
+            stroke = Stroke(plan, steps, curve, cost)
         self._stroke = stroke
         stroke.handle = self._device.call_at(self._at + cost, self._boundary, None)
 

@@ -107,8 +107,8 @@ class StepByStep(EngineDouble):
         if stroke is not None and stroke.curve is not None and stroke.steps > 1:
             stroke.steps = 1
             self._device.cancel(stroke.handle)
-            end = self._at + stroke.curve.at(self._context)
-            stroke.handle = self._device.call_at(end, self._boundary, None)
+            stroke.cost = stroke.curve.at(self._context)
+            stroke.handle = self._device.call_at(self._at + stroke.cost, self._boundary, None)
 
 
 Script = list[tuple[int, str, int]]
