@@ -8,6 +8,9 @@
       |       (b) Complete --> Completed                          one transaction of replay
       +------ (c) where a version ended: expose --> Exposed       only now may generators pull it
 
+Where the prompts are used up before the last update, what is not in a checkpoint yet goes into one, under the version
+that it begins if there is an update since the last; that is the last version of the run.
+
 No version number ever names two sets of weights: a learner that comes back with weights that are not those of the
 highest number gets a new number from replay before it exposes them. A learner whose lease was lost after its update is
 in its weights leaves; its next incarnation restores the checkpoint, and `Hello` settles what that contains.
@@ -88,6 +91,8 @@ class Learner:
         self._waited_from = 0
         self._stopping = False
         self._finished = False
+        self._used_up = False
+        """There is nothing left to train on."""
         self._numbers = Numbers(roster.recorder)
         self._handlers: dict[type, Callable[[Any, Context], None]] = {
             Started: self._on_started,
@@ -133,7 +138,7 @@ class Learner:
     def _on_exposed(self, event: Exposed, context: Context) -> None:
         self._exposed = event.version
         self._source = event.source
-        self._finished = self._total >= self._last_update
+        self._finished = self._used_up or self._total >= self._last_update
         context.decide("publish", event.version, event.source)
         self._numbers.add(context, "version", event.version)
         self._tell(context)
@@ -202,9 +207,8 @@ class Learner:
         self._complete(event.version, True, context)
 
     def _complete(self, version: int, checkpointed: bool, context: Context) -> None:
-        if self._lease is None or self._done is None:
-            return
-        request = Complete(context.incarnation, self._lease.lease, version, checkpointed, self._done.priorities)
+        lease, feedback = (self._lease.lease, self._done.priorities) if self._lease and self._done else (0, ())
+        request = Complete(context.incarnation, lease, version, checkpointed, feedback)
         context.ask(self._roster.replay, request, self._pace.ask_timeout_s)
 
     def _on_completed(self, request: Complete, context: Context) -> None:
@@ -214,8 +218,23 @@ class Learner:
             self._version = request.version
             self._updates = 0
             self._trainer.expose(self._version)
+        elif self._used_up:
+            self._finish(context)
         else:
             self._take_lease(context)
+
+    def _on_used_up(self, context: Context) -> None:
+        """All prompts were used: the run ends with these weights, which must be durable."""
+        self._used_up = True
+        version = self._version + (self._updates > 0)
+        if self._checkpoint[0] == version:
+            self._finish(context)
+        else:
+            self._trainer.checkpoint(version)
+
+    def _finish(self, context: Context) -> None:
+        self._finished = True
+        self._tell(context)
 
     def _on_answer(self, answer: Answer, context: Context) -> None:
         request, reply = answer.request, answer.reply
@@ -230,8 +249,7 @@ class Learner:
             if isinstance(reply, Leased):
                 self._on_leased(reply, context)
             elif isinstance(reply, Refused) and reply.reason == "prompts":
-                self._finished = True
-                self._tell(context)
+                self._on_used_up(context)
             else:
                 self._give_up(reply, context)
         elif isinstance(request, Hello):

@@ -295,6 +295,7 @@ class Complete(_Kind, frozen=True, array_like=True, tag="complete"):
 
     incarnation: int
     lease: int
+    """0: none is open, and only the checkpoint is told, by a learner that has nothing left to train on."""
     version: int
     """What the weights are called now: the lease's version, or one more where a version ends."""
     checkpointed: bool

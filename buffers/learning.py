@@ -200,19 +200,20 @@ def complete(
 ) -> Completed | Refused:
     """Close a lease whose update is in the learner's weights, and publish `version` if it is above the highest.
 
-    `checkpointed`: these weights, with all uses up to now, are durable.
+    `checkpointed`: these weights, with all uses up to now, are durable. Lease 0 is none: only a checkpoint is told, by
+    a learner that has nothing left to train on.
     """
     meta = held.meta
     if incarnation != meta.incarnation:
         return _stranger(incarnation, meta.incarnation)
     row = held.leases.get(number)
-    if row is None:
-        if number == meta.completed[0]:
+    if row is None and (number or not checkpointed):
+        if number and number == meta.completed[0]:
             return Completed(number, meta.highest)
         return Refused("stale lease", f"lease {number} is not open; say hello with what was applied")
     if not meta.highest <= version <= meta.highest + 1:
         return Refused("version", f"{version} is neither the highest, {meta.highest}, nor the next")
-    leased = {group for group, _, _ in row.groups}
+    leased = {group for group, _, _ in row.groups} if row is not None else set()
     for group, told in feedback:
         if group not in leased:
             return Refused(f"invalid: feedback of group {group}, which lease {number} does not hold")
@@ -220,16 +221,17 @@ def complete(
             return Refused(f"invalid: feedback of group {group} is {told}; it must be finite and not negative")
     for group, told in feedback:
         held.groups[group].feedback = told
-    for group, use, _ in row.groups:
-        held.apply_use(held.groups[group], use, checkpointed)
-        meta.retired_in_version += meta.k if use >= held.config.reuse else 0
-    meta.used_in_version += len(row.groups)
-    held.end_lease(row)
+    if row is not None:
+        for group, use, _ in row.groups:
+            held.apply_use(held.groups[group], use, checkpointed)
+            meta.retired_in_version += meta.k if use >= held.config.reuse else 0
+        meta.used_in_version += len(row.groups)
+        held.end_lease(row)
+        meta.completed = (number, row.update)
     if version > meta.highest:
         meta.highest, meta.used_in_version, meta.retired_in_version = version, 0, 0
     if checkpointed:
         held.settle_checkpoint()
-    meta.completed = (number, row.update)
     held.note_meta()
     return Completed(number, meta.highest)
 

@@ -232,6 +232,20 @@ def test_the_last_lease_may_be_short_and_then_the_prompts_are_over() -> None:
     assert reason(buffer.lease(0, 3, 2)) == "prompts"
 
 
+def test_a_checkpoint_without_a_lease_makes_the_last_uses_durable_and_may_end_a_short_version() -> None:
+    buffer = filled(config(prompts=passes(epochs=1)), prompts=2)
+    for trajectory in opened(buffer, 9):
+        finish(buffer, trajectory)
+    lease = leased(buffer)
+    buffer.complete(0, lease.lease, 0, False)
+    assert (buffer.ledger().applied, reason(buffer.lease(0, 2, 0))) == (len(lease.groups) * 2, "prompts")
+    assert reason(buffer.complete(0, 0, 1, False)) == "stale lease"
+    assert buffer.complete(0, 0, 1, True) == Completed(0, 1)
+    assert (buffer.ledger().applied, buffer.ledger().trained) == (0, len(lease.groups) * 2)
+    assert buffer.complete(0, 0, 1, True) == Completed(0, 1)
+    assert reason(buffer.complete(0, 0, 3, True)) == "version"
+
+
 def test_an_open_lease_survives_the_crash_of_replay() -> None:
     buffer = filled(config(eta=3))
     eligible(buffer, 4)
