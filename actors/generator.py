@@ -360,8 +360,12 @@ class Generator:
             if self._config.install == "in_flight" or self._running == 0:
                 self._install()
             return
+        self._release()
+
+    def _release(self) -> None:
+        """Submit what waited for the version that is installed now."""
         for hold in list(self._queued.values()):
-            if self._version >= hold.assignment.min_version:
+            if self._version >= max(0, hold.assignment.min_version):
                 del self._queued[hold.assignment.trajectory]
                 self._submit(hold)
 
@@ -369,6 +373,7 @@ class Generator:
         self._installing = False
         self._wanted = (self._version, "")
         context.decide("install_failed", event.version)
+        self._release()  # what may be made by the version that is there does not wait until another try succeeds
 
     def _on_engine_failed(self, event: EngineFailed, context: Context) -> None:
         raise RuntimeError(f"{context.name}: the engine failed: {event.reason}")
