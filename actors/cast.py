@@ -58,6 +58,8 @@ class BufferSettings(msgspec.Struct, frozen=True):
     """Fields of that rule: a half-life in versions, a floor ..."""
     leasing: LeasingConfig = LeasingConfig()
     """How groups are drawn by priority: with or without replacement, stratified, weighted."""
+    keep_closed: bool = False
+    """Leave what is closed in the store, for looking at; it grows without end."""
     prompts: PromptConfig = PromptConfig()
     """Which prompt a fresh group gets: by success, and by a curriculum of difficulties."""
 
@@ -109,6 +111,7 @@ def buffer_config(settings: RunSettings) -> BufferConfig:
         priority=buffer.priority,
         priority_options=buffer.priority_options,
         leasing=buffer.leasing,
+        keep_closed=buffer.keep_closed,
         prompts=buffer.prompts,
         seed=settings.seed,
     )

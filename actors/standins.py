@@ -21,7 +21,7 @@ from actors.kernel.operations import ns
 from buffers.errors import ContractError
 from buffers.rows import PromptRow
 from buffers.segment import EndReason, Ghost, Payload, Runs, Segment, ids_of, join_runs, token_arrays
-from policies.engine import EngineEvent, Installed, Job, JobFailed, SegmentDone
+from policies.engine import EngineEvent, Installed, InstallFailed, Job, JobFailed, SegmentDone
 from policies.trainer import Checkpointed, Exposed, StepDone, TrainerEvent, TrainerReady, UpdateJob
 from rewards.reward import RewardEvent, Scored, ScoreJob, ScoringFailed
 
@@ -57,6 +57,10 @@ class Script(msgspec.Struct, frozen=True):
     """Every how many scorings fail for reasons of infrastructure (0: none)."""
     fail_job_every: int = 0
     """Every how many jobs of an engine fail (0: none)."""
+    break_every: int = 0
+    """Every how many segments break off as failed, with half of their tokens (0: none)."""
+    fail_install_every: int = 0
+    """Every how many installations fail (0: none)."""
     flat_every: int = 0
     """Every how many groups all responses get the same outcome (0: none)."""
 
@@ -151,6 +155,8 @@ class ScriptedEngine:
         self._queue: deque[Job] = deque()
         self._cached: dict[int, int] = {}
         self._jobs = 0
+        self._segments = 0
+        self._installs_done = 0
         self._closed = False
 
     def submit(self, job: Job) -> None:
@@ -188,6 +194,9 @@ class ScriptedEngine:
             run.since += passed * self._token_ns
 
     def _finish(self, run: Run) -> None:
+        self._segments += 1
+        if self._script.break_every and self._segments % self._script.break_every == 0:
+            run.count, run.end = (run.count + run.done) // 2, "failed"
         left = run.count - run.done
         if left:
             run.versions = join_runs(run.versions, ((self._version, left),))
@@ -225,6 +234,10 @@ class ScriptedEngine:
         self._clock.call_later(self._installs.after(ns(self._script.install_s)), self._installed, version)
 
     def _installed(self, version: int) -> None:
+        self._installs_done += 1
+        if self._script.fail_install_every and self._installs_done % self._script.fail_install_every == 0:
+            self._emit(InstallFailed(version, "scripted failure"))
+            return
         for run in self._running.values():
             self._advance(run)
         self._version = version

@@ -9,7 +9,7 @@ braid explore --replay 415 --trace out.json            one seed again, and its t
 braid explore --replay explored/415.json               a plan that was saved
 braid explore --replay explored/415.json --save NAME   keep it among the regressions, which run for ever
 
-What is drawn: `sim/plan.py`; what is checked: `sim/invariants.py` and `sim/acknowledged.py`.
+What is drawn: `sim/drawn.py`; what is checked: `sim/invariants.py` and `sim/acknowledged.py`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from actors.timeline import write_timeline
 from buffers.errors import UsageError
 from cli.exploration_progress import Progress
 from cli.explore_live import explore_live
+from sim.drawn import draw
 from sim.explore import LEGAL, Finding, Tally, describe, fails_like, median, replay, sweep
-from sim.plan import Plan, draw, from_json, to_json
+from sim.plan import Plan, from_json, to_json
 from sim.shrink import shrink
 
 NAME = "explore"

@@ -25,8 +25,9 @@ from actors.kernel.backend import Decision
 from buffers.answers import State
 from buffers.errors import BraidError
 from buffers.trajectory import NEXT
+from sim.drawn import draw
 from sim.faults import DRAWN_VERBS
-from sim.plan import Mode, Outcome, Plan, Profile, build, draw, run_plan, run_world
+from sim.plan import Mode, Outcome, Plan, Profile, build, run_plan, run_world
 
 CHUNK = 10
 """Plans that a process runs between two words of progress."""

@@ -2,6 +2,8 @@
 
     envelopes  (as they are sent)     --> what replay has acknowledged, what workers may and do generate
     decisions  (as they are recorded) --> leases, published versions, the highest version
+    commands   (as replay decides)    --> what the reference decides (`reference.py`); what must be durable first
+    books      (of who has spoken)    --> agree with themselves (`books.py`); nothing is done twice (`thrift.py`)
     buffer     (white-box)            --> sums after each event; a full recount at leases and every so often
     trainer    (`LineTrainer`)        --> one line of weights: no (group, use) in it twice
     store      (replay starts again)  --> everything acknowledged is there
@@ -21,27 +23,43 @@ from actors.kernel.backend import Decision, Envelope
 from actors.kernel.operations import Message, ns
 from actors.messages import Append, Dispatch, LearnerState, ReplayState
 from actors.replay import Replay
+from buffers.answers import Refused
 from buffers.buffer import Buffer
 from buffers.errors import ContractError
 from buffers.holdings import Holdings
+from buffers.memory_store import MemoryStore
+from buffers.rows import META_KEY, MetaRow
 from buffers.segment import Ghost, Segment, ids_of
 from sim.acknowledged import Acknowledged
+from sim.books import Books
 from sim.disk import Platter
 from sim.life import Life
 from sim.line_trainer import line_of, misses
+from sim.reference import Reference
 from sim.story import about
+from sim.thrift import Calm, Thrift
 from sim.violation import InvariantViolated
 from sim.world import VirtualWorld
 
 RECOUNT_EVERY = 64
 """Events of replay between two full recounts."""
 
+IMAGE_EVERY = 6
+"""Recounts between two comparisons of what replay holds with what it has written."""
+
+NOT_CALM = Calm()
+
 
 class Invariants:
     """Attach it to a world before its first event; it raises out of `world.run`."""
 
-    def __init__(self, world: VirtualWorld, settings: RunSettings) -> None:
+    def __init__(self, world: VirtualWorld, settings: RunSettings, calm: Calm = NOT_CALM) -> None:
         self._world = world
+        self._calm = calm
+        self._books = Books(world, settings, self.complain)
+        self._thrift = Thrift(world, settings, calm, self.complain)
+        self._first: dict[tuple[str, int, int], int] = {}
+        """Asks to replay that are decided -> transactions that must be durable before their answer leaves."""
         self._roster = settings.roster
         self._pace = settings.pace
         self._config = buffer_config(settings)
@@ -53,6 +71,7 @@ class Invariants:
         self._decided = 0
         self._touched = False
         self._until_recount = RECOUNT_EVERY
+        self._until_image = IMAGE_EVERY
         self._leases: dict[int, tuple[int, ...]] = {}
         self._given: dict[int, int] = {}
         """Lease -> when it was given (ns)."""
@@ -83,6 +102,7 @@ class Invariants:
             (self._roster.replay, "expire"): self._on_expire,
             (self._roster.replay, "hello"): self._on_hello,
             (self._roster.learner, "publish"): self._on_publish,
+            (self._roster.controller, "snapshot"): self._thrift.decided,
         }
         world.encode = self._see
         world.after_event = self._after_event
@@ -95,13 +115,18 @@ class Invariants:
 
     def _see(self, envelope: Envelope) -> Any:
         serial = envelope.serial
+        self._books.spoke(envelope.sender)
+        self._thrift.see(envelope)
         if serial < 0:
             if envelope.sender == self._roster.replay:
                 self._touched = True
-                request = self._asked.pop((envelope.to, envelope.to_incarnation, -serial), None)
+                key = (envelope.to, envelope.to_incarnation, -serial)
+                self._ask_for_durability(key, envelope.message)
+                request = self._asked.pop(key, None)
                 if request is not None:
                     self.checks += 1
                     self.known.take(request, envelope.message)
+                    self._thrift.answered(request, envelope.message)
         else:
             if serial and envelope.to == self._roster.replay:
                 self._asked[envelope.sender, envelope.incarnation, serial] = envelope.message
@@ -110,6 +135,29 @@ class Invariants:
                 self.checks += 1
                 look(envelope.message)
         return self._encode(envelope)
+
+    def _deciding(self, command: str, answer: Message) -> None:
+        """Replay decides a command: everything written up to then, and what it writes, goes before the answer."""
+        life, buffer = self._life, self._buffer
+        if life is None or buffer is None or command == "expire":
+            return
+        waiting = cast(Replay, life.cell.actor)._waiting
+        ticket = life.cell.ticket if command != "lease" else waiting[0] if waiting is not None else None
+        if ticket is not None and not (isinstance(answer, Refused) and answer.reason == "not yet"):
+            key = (ticket.to, ticket.incarnation, ticket.serial)
+            self._first.setdefault(key, self._memory(life)._written + buffer.changed)
+
+    @staticmethod
+    def _memory(life: Life) -> MemoryStore:
+        return cast(Platter, life.disk["store"]).memory
+
+    def _ask_for_durability(self, key: tuple[str, int, int], answer: Message) -> None:
+        needed = self._first.pop(key, None)
+        if needed is None or self._life is None:
+            return
+        memory = self._memory(self._life)
+        if memory._written - memory.unsynced < needed:
+            self.complain(9, f"{key[0]} is answered {answer} before it is durable")
 
     def _on_append(self, message: Append) -> None:
         """Tokens are a function of trajectory and position, whatever the attempt; their versions are published."""
@@ -147,6 +195,13 @@ class Invariants:
     def _on_replay_state(self, message: ReplayState) -> None:
         """At replay's heartbeat: the highest version is durable, and no lease has outlived its time."""
         self.known.announced(message)
+        if self._life is not None:
+            memory = self._memory(self._life)
+            durable = next(
+                (row for undo in memory._tail for key, row in undo if key == META_KEY), memory.read(META_KEY)
+            )
+            if message.highest > (durable.highest if isinstance(durable, MetaRow) else 0):
+                self.complain(9, f"version {message.highest} is announced before it is durable")
         pace, now = self._pace, self._world.now
         replay = cast(Replay, self._life.cell.actor) if self._life is not None else None
         for lease in self._leases:
@@ -191,7 +246,7 @@ class Invariants:
 
     def _on_complete(self, decision: Decision) -> None:
         lease = cast(int, decision.fields[0])
-        if self._leases.pop(lease, None) is None and lease not in self.known.done:
+        if lease and self._leases.pop(lease, None) is None and lease not in self.known.done:
             self.complain(6, f"lease {lease} was completed and is not open")
 
     def _on_expire(self, decision: Decision) -> None:
@@ -217,17 +272,20 @@ class Invariants:
         if life is not self._life:
             self._life, self._buffer = life, None
             if life is not None and life.begun:
-                self._recovered(cast(Replay, life.cell.actor))
+                self._recovered(cast(Replay, life.cell.actor), life.cell.incarnation)
         decisions = world.decisions
         recount = False
         while self._decided < len(decisions):
             decision = decisions[self._decided]
             self._decided += 1
+            if decision.actor == self._roster.supervisor:
+                self._books.decided(decision, self._calm.steady_boss)
             look = self._decisions.get((decision.actor, decision.kind))
             if look is not None:
                 self.checks += 1
                 look(decision)
                 recount = recount or decision.kind != "store"
+        self._books.look()
         if self._touched or recount:
             self._touched = False
             self._count(recount)
@@ -251,10 +309,27 @@ class Invariants:
                 buffer.check()
             except ContractError as error:
                 self.complain(1, str(error))
+            self._until_image -= 1
+            if self._until_image <= 0:
+                self._until_image = IMAGE_EVERY
+                self._compare_with_disk(buffer)
 
-    def _recovered(self, replay: Replay) -> None:
+    def _compare_with_disk(self, buffer: Buffer) -> None:
+        """What is written is what is held, so that a crash now would change no decision."""
+        if self._life is None or buffer.changed:
+            return
+        memory = self._memory(self._life)
+        disk = Buffer.recover(self._config, memory.rows())
+        if words := _differ(buffer._held, disk._held):
+            self.complain(9, words)
+
+    def _recovered(self, replay: Replay, incarnation: int) -> None:
         self._buffer = self._last_buffer = replay.buffer
         self.known.recovered(replay.buffer, replay._store)
+        self._first.clear()
+        if replay._first_life == incarnation and replay.buffer._held.counts["running"]:
+            self.complain(12, "a start of the run begins with trajectories that run")
+        Reference(replay.buffer, self.complain, self._deciding)
         self._leases = {
             number: tuple(group for group, _, _ in row.groups) for number, row in replay.buffer._held.leases.items()
         }
@@ -276,13 +351,15 @@ class Invariants:
         line = line_of(self._world.place(self._roster.learner).disk)
         if words := misses(buffer, line):
             self.complain(14, words)
+        if left := buffer.ledger().applied:
+            self.complain(11, f"the run ended with {left} trajectories applied, in no durable checkpoint")
         if not still:
             return
         if self._config.oversample <= 1.0 and self._config.reuse == 1 and "evicted: age" in buffer.ledger().reasons:
             self.complain(
                 4, f"groups were evicted for age at oversample {self._config.oversample:g}: {buffer.ledger().reasons}"
             )
-        if len(line) != self._goal_groups:
+        if len(line) != self._goal_groups and self._config.prompts.epochs is None:
             self.complain(11, f"the weights contain {len(line)} uses, the run was for {self._goal_groups}")
         if self._last_buffer is not None and (words := _differ(self._last_buffer._held, buffer._held)):
             self.complain(9, words)

@@ -4,7 +4,8 @@
     Stop          --> everybody is killed ----------------------------+--pause--> next start, on the same disks
 
 Each start has the settings of the first with `starts` raised by one, which is what resuming a run gives to its cast. A
-run that ends by itself is over. Left out: a stop that comes while nobody supervises; it is lost.
+run that ends by itself is over. What is on its way is lost with the sockets, or (`late`) held up and delivered to the
+next start, as words of the dead. Left out: a stop that comes while nobody supervises; it is lost.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ class Stop(msgspec.Struct, frozen=True):
     """The supervisor is asked to end the run; otherwise everybody is killed."""
     pause_ns: int = 50_000_000
     """From the last actor's end to the next start."""
+    late: bool = False
+    """What was on its way to somebody arrives in the next sitting."""
 
     def __str__(self) -> str:
         """One line for a report."""
         how = "the person stops the run" if self.orderly else "everybody is killed"
-        return f"{self.at_ns / 1e9:g} s: {how}, resumed after {self.pause_ns / 1e9:g} s"
+        late = ", with late messages" if self.late else ""
+        return f"{self.at_ns / 1e9:g} s: {how}, resumed after {self.pause_ns / 1e9:g} s{late}"
 
 
 class Sittings:
@@ -60,7 +64,7 @@ class Sittings:
         if stop is None or (stop.orderly and self._outcome() != REASON):
             return True
         self._starting = True
-        self._world.kernel.call_at(self._world.now + stop.pause_ns, self._code, self._start)
+        self._world.kernel.call_at(self._world.now + stop.pause_ns, self._code, self._start, stop)
         return False
 
     def _stop(self, stop: Stop) -> None:
@@ -74,8 +78,9 @@ class Sittings:
         for name in sorted(world.alive, key=lambda name: name != boss):
             world.crash(name)
 
-    def _start(self, _: None) -> None:
-        self._world.silence()
+    def _start(self, stop: Stop) -> None:
+        if not stop.late:
+            self._world.silence()
         self._config = {**self._config, "starts": self._config.get("starts", 0) + 1}
         boss = supervised(self._config)
         self._world.spawn(boss, self._world.place(boss.name).incarnation + 1)

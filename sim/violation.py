@@ -22,8 +22,12 @@ WORDS = {
     13: "a version names one set of weights",
     14: "a use counts once",
     15: "admission",
+    16: "replay decides as the reference",
+    17: "the books of an actor agree",
+    18: "nothing is done twice",
 }
-"""1 to 12 as the design numbers them; 13 and 14 are its section 3.8, 15 its section 4."""
+"""1 to 12 as the design numbers them; 13 and 14 are its section 3.8, 15 its section 4; 16 compares with `reference.py`,
+17 is `books.py`, 18 is `thrift.py`."""
 
 
 class InvariantViolated(BraidError):

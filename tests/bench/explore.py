@@ -11,8 +11,8 @@ import os
 import time
 from collections.abc import Iterator
 
+from sim.drawn import draw
 from sim.explore import Tally, actors, median, sweep
-from sim.plan import draw
 
 PLANS = 600
 RUNS = 1

@@ -47,7 +47,7 @@ def page(planted: str) -> str:
     """The whole page."""
     return f"""# Faults
 
-Made by `python -m tests.simulation.faults_page`. Plans are drawn in `sim/plan.py`; what is checked after each event is
+Made by `python -m tests.simulation.faults_page`. Plans are drawn in `sim/drawn.py`; what is checked after each event is
 in `sim/invariants.py` and `sim/acknowledged.py`; the live counterpart is `sim/live.py`.
 
 ## Defects found and mended

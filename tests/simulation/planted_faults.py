@@ -19,7 +19,7 @@ from buffers import learning
 from buffers.buffer import Buffer
 from buffers.holdings import Holdings
 from buffers.segment import Ghost
-from sim.plan import draw
+from sim.drawn import draw
 
 
 def acknowledge_before_durable(monkeypatch):

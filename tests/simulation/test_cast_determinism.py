@@ -8,9 +8,15 @@ import pytest
 
 from sim.cluster import finished
 from sim.determinism import first_divergence
-from sim.plan import build, draw, from_json, run_plan, to_json
+from sim.drawn import draw
+from sim.plan import build, from_json, run_plan, to_json
 
-SCRIPT = "import sys; from sim.plan import draw, run_plan; print([run_plan(draw(int(s))).digest for s in sys.argv[1:]])"
+SCRIPT = """
+import sys
+from sim.drawn import draw
+from sim.plan import run_plan
+print([run_plan(draw(int(s))).digest for s in sys.argv[1:]])
+"""
 
 
 @pytest.mark.parametrize("mode", ["repairable", "anything"])

@@ -5,8 +5,9 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from actors.kernel.operations import NS
+from sim.drawn import PARTIES
 from sim.faults import Act
-from sim.plan import PARTIES, Strike, run_plan, to_json
+from sim.plan import Strike, run_plan, to_json
 from tests.simulation.cast_plans import cast_plan
 
 NAMES = ["controller", "replay", "learner", "g0", "g1", "r0"]

@@ -9,8 +9,9 @@ import os
 import pytest
 
 from cli.explore import REGRESSIONS
+from sim.drawn import draw
 from sim.explore import describe, sweep
-from sim.plan import draw, from_json, run_plan
+from sim.plan import from_json, run_plan
 from tests.conftest import LONG
 
 TIMES = 20 if LONG else 1

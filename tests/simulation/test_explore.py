@@ -16,9 +16,10 @@ from buffers.errors import ContractError
 from buffers.trajectory import NEXT, move
 from cli.main import main
 from sim import explore as exploring
+from sim.drawn import draw
 from sim.explore import LEGAL, Tally, counted_moves, fails_like, median, replay, run_chunk, sweep
 from sim.faults import Act
-from sim.plan import Strike, build, draw, from_json, run_plan, run_world
+from sim.plan import Strike, build, from_json, run_plan, run_world
 from sim.shrink import shrink
 from sim.sittings import Stop
 from sim.story import about

@@ -18,18 +18,19 @@ import importlib.abc
 import importlib.machinery
 import multiprocessing
 import os
-import random
 import resource
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
 import msgspec
+import numpy  # noqa: F401  # imported once, before the forks
 
 from tests.simulation.mutants.mutations import FILES, ROOT, Mutant, mutants, mutated
 
@@ -46,7 +47,7 @@ KINDS = (
     ("anything", "small"),
 )
 """Modes and profiles in turn."""
-PLAN_S = 30
+PLAN_S = 15
 """Processor seconds that one plan may take; a mutant that takes longer hangs."""
 MEMORY_BYTES = 3 << 30
 
@@ -98,7 +99,8 @@ def judge(mutant: Mutant | None, plans: int, known: tuple[str, ...], tell: Conne
         if mutant is not None:
             code = compile(mutated(mutant), str(ROOT / mutant.file), "exec")
             sys.meta_path.insert(0, Changed(mutant.file, code))
-        from sim.plan import draw, run_plan  # after the change, and only in this process
+        from sim.drawn import draw  # after the change, and only in this process
+        from sim.plan import run_plan
     except Exception as error:
         tell.send(Verdict(name, line, "does not start", 0, words=f"{type(error).__name__}: {error}"))
         return
@@ -158,10 +160,12 @@ def judged(chosen: Iterable[Mutant | None], plans: int, known: tuple[str, ...], 
 
 
 def sample(count: int) -> list[Mutant]:
-    """The first so many of all mutants in a shuffled order: a larger sample contains the smaller."""
+    """The first so many of all mutants in the order of a hash of seed and name.
+
+    A larger sample contains the smaller, and a mutant's place does not change with what is changed elsewhere.
+    """
     everything = [mutant for file in FILES for mutant in mutants(file)]
-    random.Random(SAMPLE_SEED).shuffle(everything)
-    return everything[:count]
+    return sorted(everything, key=lambda one: sha256(f"{SAMPLE_SEED} {one.name}".encode()).digest())[:count]
 
 
 def read() -> dict[str, Verdict]:

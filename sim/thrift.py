@@ -1,0 +1,177 @@
+"""Nothing is done twice, and nothing later than it can be: waste that breaks no other invariant.
+
+in every plan              no empty segment is stored, no empty piece sent, no lease kept too often
+where no message comes twice     no ask is answered twice
+where actors only die      what a worker has said that it holds is not reassigned by a new controller
+where nothing breaks       nobody fetches what it has made itself; settled trajectories leave the controller's book
+and                        a controller is ready when the workers have had their time; `drain` means it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+from actors.cast import RunSettings
+from actors.controller import Controller
+from actors.generator import Generator
+from actors.kernel.backend import Decision, Envelope
+from actors.kernel.operations import NS, Message, ns
+from actors.messages import (
+    Alive,
+    Append,
+    Chunk,
+    FetchResponse,
+    GeneratorState,
+    KeepLease,
+    Reassign,
+    Released,
+    RewarderState,
+)
+from buffers.answers import Appended, ScoreStored
+from sim.world import VirtualWorld
+
+Complain = Callable[[int, str], None]
+
+ON_ITS_WAY_NS = 60_000_000
+"""A message that was sent longer ago has arrived where nothing holds messages up."""
+
+
+class Calm(NamedTuple):
+    """What does not befall the actors of a plan."""
+
+    still: bool = False
+    """Nothing does."""
+    deaths_only: bool = False
+    """Nothing but deaths."""
+    once: bool = False
+    """No message comes twice."""
+    steady_boss: bool = False
+    """Nothing befalls the supervisor."""
+
+
+class Thrift:
+    """See the module."""
+
+    def __init__(self, world: VirtualWorld, settings: RunSettings, calm: Calm, complain: Complain) -> None:
+        self._world = world
+        self._settings = settings
+        self._calm = calm
+        self._fail = complain
+        self._kept: dict[tuple[int, int], int] = {}
+        self._made: dict[tuple[str, int, int], int] = {}
+        """(generator, incarnation, trajectory) -> where what it has made itself ends."""
+        self._scored: dict[int, int] = {}
+        """Trajectory -> when its score was acknowledged (ns)."""
+        self._snapshot = (-1, 0)
+        """Incarnation of the controller, and when it took its snapshot (ns)."""
+        self._beats = 0
+        """Of this controller since its snapshot."""
+        self._said: dict[tuple[int, int], tuple[str, int]] = {}
+        """(trajectory, attempt) -> who said first since the snapshot that it holds it, and when (ns)."""
+        self._answered: set[tuple[str, int, int]] = set()
+        self._looks: dict[type, Callable[[Envelope, Any], None]] = {
+            Append: self._on_append,
+            Released: self._on_released,
+            KeepLease: self._on_keep,
+            FetchResponse: self._on_fetch,
+            Reassign: self._on_reassign,
+            Alive: self._on_alive,
+            GeneratorState: self._on_state,
+            RewarderState: self._on_state,
+        }
+
+    def _complain(self, words: str) -> None:
+        self._fail(18, words)
+
+    def see(self, envelope: Envelope) -> None:
+        """A message or a reply is sent."""
+        if envelope.serial >= 0:
+            look = self._looks.get(type(envelope.message))
+            if look is not None:
+                look(envelope, envelope.message)
+            return
+        key = (envelope.to, envelope.to_incarnation, envelope.serial)
+        if self._calm.once and key in self._answered:
+            self._complain(f"ask {-envelope.serial} of {envelope.to} is answered twice, now by {envelope.message}")
+        self._answered.add(key)
+        if isinstance(envelope.message, Chunk) and any(piece.length == 0 for piece in envelope.message.payloads):
+            self._complain(f"trajectory {envelope.message.trajectory}: a piece without a token is sent")
+
+    def answered(self, request: Message, answer: Message) -> None:
+        """An answer of replay leaves."""
+        if isinstance(answer, ScoreStored):
+            self._scored.setdefault(answer.trajectory, self._world.now)
+        elif isinstance(answer, Appended):
+            self._scored.pop(answer.trajectory, None)
+
+    def decided(self, one: Decision) -> None:
+        """A controller took a snapshot."""
+        self._snapshot = (one.incarnation, one.at_ns)
+        self._beats = 0
+        self._said.clear()
+
+    # ---- messages ---------------------------------------------------------------------------------------------------
+
+    def _on_append(self, envelope: Envelope, message: Append) -> None:
+        segment, number = message.segment, message.trajectory
+        if segment.length == 0 and segment.end == "cut":
+            self._complain(f"trajectory {number}: an empty segment is to be stored")
+        if self._settings.schedule.install == "drain" and len(segment.versions) > 1:
+            self._complain(f"trajectory {number}: versions {segment.versions} in one segment, and install is drain")
+        self._made[envelope.sender, envelope.incarnation, number] = segment.stop
+
+    def _on_released(self, envelope: Envelope, message: Released) -> None:
+        """What has ended is forgotten, what was cut is kept for going on."""
+        life = self._world.life(envelope.sender)
+        actor = life.cell.actor if life is not None else None
+        if isinstance(actor, Generator) and message.state != "cut" and message.trajectory in actor._cached:
+            self._complain(f"trajectory {message.trajectory}: {message.state}, and {envelope.sender} keeps its cache")
+
+    def _on_keep(self, envelope: Envelope, message: KeepLease) -> None:
+        key = (message.incarnation, message.lease)
+        since = self._world.now - self._kept.get(key, -NS)
+        if key in self._kept and since <= ns(self._settings.pace.lease_s / 4):
+            self._complain(f"lease {message.lease} is kept again after {since / NS:.3f} s")
+        self._kept[key] = self._world.now
+
+    def _on_fetch(self, envelope: Envelope, message: FetchResponse) -> None:
+        made = self._made.get((envelope.sender, envelope.incarnation, message.trajectory))
+        if not self._calm.still or made is None or envelope.sender not in self._settings.roster.generators:
+            return
+        life = self._world.life(envelope.sender)
+        hold = cast(Generator, life.cell.actor)._held.get(message.trajectory) if life is not None else None
+        if hold is not None and hold.assignment.length == made:
+            self._complain(f"trajectory {message.trajectory}: {envelope.sender} fetches what it has made itself")
+
+    # ---- a new controller -------------------------------------------------------------------------------------------
+
+    def _on_state(self, envelope: Envelope, message: GeneratorState | RewarderState) -> None:
+        for one in message.held:
+            self._said.setdefault(one, (envelope.sender, self._world.now))
+
+    def _on_reassign(self, envelope: Envelope, message: Reassign) -> None:
+        who, at_ns = self._said.get((message.trajectory, message.attempt), ("", 0))
+        if not self._calm.deaths_only or not who or envelope.incarnation != self._snapshot[0]:
+            return
+        life = self._world.life(who)
+        held = getattr(life.cell.actor, "_held", {}) if life is not None else {}
+        hold = held.get(message.trajectory)
+        attempt = hold.assignment.attempt if hold is not None and not isinstance(hold, int) else hold
+        if attempt == message.attempt and self._snapshot[1] < at_ns < self._world.now - ON_ITS_WAY_NS:
+            self._complain(f"trajectory {message.trajectory} is reassigned, and {who} has said that it holds it")
+
+    def _on_alive(self, envelope: Envelope, message: Alive) -> None:
+        if envelope.sender != self._settings.roster.controller or envelope.incarnation != self._snapshot[0]:
+            return
+        life = self._world.life(envelope.sender)
+        controller = cast(Controller, life.cell.actor) if life is not None else None
+        if controller is None:
+            return
+        self._beats += 1
+        if self._beats > 2 and not controller._ready:
+            self._complain("a controller is not ready at its third heartbeat after the snapshot")
+        if self._calm.still:
+            for number in controller._tracks:
+                if self._scored.get(number, self._world.now) < self._world.now - NS:
+                    self._complain(f"trajectory {number} is still in the controller's book a second after its score")
