@@ -19,6 +19,7 @@ PYTEST_ARGS ?=
 DATA ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
+RAY_STAMP := $(VENV)/.made-ray
 SGLANG_VENV ?= .venv-sglang
 SGLANG_STAMP := $(SGLANG_VENV)/.made
 
@@ -46,16 +47,22 @@ sglang-cpu: $(SGLANG_STAMP)
 
 $(SGLANG_STAMP): constraints-sglang.txt
 	$(PYTHON) -m venv $(SGLANG_VENV)
-	$(SGLANG_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) torch==2.13.0
-	$(SGLANG_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) --no-deps -r constraints-sglang.txt
+	@{ $(SGLANG_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) torch==2.13.0 && \
+		$(SGLANG_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) --no-deps -r constraints-sglang.txt; } || \
+		{ echo "error: SGLang cannot be installed here (pip's reason is above); without it: .ci/run test test-cluster" >&2; \
+		exit 2; }
 	@touch $@
 
 test-sglang: $(STAMP) $(SGLANG_STAMP)
 	BRAID_SGLANG_PYTHON=$(SGLANG_VENV)/bin/python $(BIN)/python -m pytest tests/sglang $(PYTEST_ARGS)
 
-test-cluster: $(STAMP)
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[cluster]'
+test-cluster: $(RAY_STAMP)
 	$(BIN)/python -m pytest -s tests/cluster $(PYTEST_ARGS)
+
+$(RAY_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[cluster]' || \
+		{ echo "error: Ray cannot be installed here (pip's reason is above); without it: .ci/run test test-sglang" >&2; exit 2; }
+	@touch $@
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench $(NAME)

@@ -23,7 +23,7 @@ BUDGETS_S = {
     "conformance": 400,
     "end_to_end": 900,
     "sglang": 900,
-    "cluster": 180,
+    "cluster": 400,
 }
 """Seconds of running tests allowed to each folder; 37 minutes for `make test` at the very worst, a few expected."""
 

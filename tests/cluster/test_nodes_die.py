@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import pytest
+import ray
 
-ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-
-from ray.cluster_utils import Cluster as Nodes  # noqa: E402
-
-from actors.cast import settings_of  # noqa: E402
-from actors.kernel.context import ActorSpec  # noqa: E402
-from actors.live.cluster import Cluster  # noqa: E402
-from actors.live.launch import LaunchConfig  # noqa: E402
-from actors.live.placement import ClusterConfig, Needs, groups_of  # noqa: E402
-from actors.live.ray_placement import RayConfig, RayPlaces  # noqa: E402
-from buffers.errors import UsageError  # noqa: E402
-from tests.end_to_end import test_live_cast_survives_kills as cast  # noqa: E402
+from actors.cast import settings_of
+from actors.kernel.context import ActorSpec
+from actors.live.cluster import Cluster
+from actors.live.launch import LaunchConfig
+from actors.live.placement import ClusterConfig, Needs, groups_of
+from actors.live.ray_placement import RayConfig, RayPlaces
+from buffers.errors import UsageError
+from tests.end_to_end import test_live_cast_survives_kills as cast
 
 VERSIONS = 20
 TESTS = Path(__file__).resolve().parents[1]
-SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
-"""A dead node is noticed after 1.5 s."""
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory):
-    """A head, where whoever is not to die sits, and two workers; none of them can see the source of this test."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    path, here = os.environ.pop("PYTHONPATH", None), Path.cwd()
-    os.chdir(tmp_path_factory.mktemp("elsewhere"))
-    made = Nodes(initialize_head=True, head_node_args={"num_cpus": 8, "resources": {"head": 9}, "_system_config": SOON})
-    workers = [add_worker(made) for _ in range(2)]
-    made.wait_for_nodes()
-    yield made, workers
-    ray.shutdown()
-    made.shutdown()
-    os.chdir(here)
-    if path is not None:
-        os.environ["PYTHONPATH"] = path
-
-
-def add_worker(made):
-    return made.add_node(num_cpus=4, resources={"worker": 9})
 
 
 def places(nodes, folder, settings, mortal):
@@ -85,36 +58,37 @@ class Run(cast.Run):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("role", "victim"), [("generator", "g1"), ("replay", "replay"), ("learner", "learner")])
-def test_a_node_dies_with_its_actors_and_the_run_goes_on(nodes, tmp_path, role, victim):
-    made, workers = nodes
+def test_a_node_dies_with_its_actors_and_the_run_goes_on(nodes, replace, tmp_path, role, victim):
+    made, _ = nodes
     config = cast.settings(tmp_path, VERSIONS)
     seats = places(made, tmp_path, config, {role})
     Run.before = cast.children_of_this_process()
     run = Run(tmp_path, config, seats)
     try:
         assert run.until(lambda: len(run.decided("complete")) >= 6), "no progress"
-        where = ray.get(seats.seat(victim).place.remote(str(tmp_path)))
+        where = node_of(seats, victim)
         source = ray.get(seats.seat(victim).source.remote())
         assert "py_modules" in source, "the node runs another copy of the house"
-        node = next(one for one in workers if one.node_id == where)
         done = len(run.decided("complete"))
         begun = time.monotonic()
-        made.remove_node(node, allow_graceful=False)
-        workers.remove(node)
+        replace(where)
         assert run.until(lambda: ("spawn", (victim, 2)) in spawns(run)), "nobody was restarted"
         assert not run.decided("stop"), "the run was over before the node had died"
         assert run.until(lambda: lives_again(run, victim)), "it did not come back"
         assert run.until(lambda: len(run.decided("complete")) > done), "no progress after the death"
         print(f"\nnode of {victim} killed: back after {time.monotonic() - begun:.1f} s")
-        assert ray.get(seats.seat(victim).place.remote(str(tmp_path))) != where
+        assert node_of(seats, victim) != where
         assert run.until(lambda: run.cluster.outcome == "finished" and run.cluster.run(0))
         secret = run.cluster.launcher._keys.secret.encode()
     finally:
         run.close()
-        workers.append(add_worker(made))
     cast.assert_nothing_is_lost_or_trained_twice(tmp_path, config, VERSIONS)
     cast.assert_versions_name_one_set_of_weights(tmp_path)
     assert_told_to_nobody(secret, tmp_path, Path("/tmp/ray/session_latest/logs").resolve())
+
+
+def node_of(seats, process):
+    return ray.get(seats.seat(process).place.remote("", ""))[0]
 
 
 def spawns(run):
