@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from typing import Any
 
 import msgspec
 import ray
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
@@ -45,6 +46,12 @@ NAMESPACE = "braid"
 ROOMS = ("actors", "buffers", "cli", "policies", "rewards", "sim")
 LOOPBACK = "127.0.0.1"
 PROBE_S = 5.0
+START_S = 120.0
+"""How long the seats of a start may take until they sit, once their resources are theirs."""
+MARK = "cluster"
+"""File of the run's folder with the mark of the driver that uses it: a node that reads the mark sees the folder."""
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How a client of HTTP/2, and so of Ray, begins: the preface and empty settings (RFC 9113, 3.4)."""
 RETRY_NS = 500_000_000
 """Between two questions to a seat that Ray is placing anew."""
 
@@ -65,10 +72,14 @@ class Seat:
         self._host = host or ray.util.get_node_ip_address()
         self._popen: Any = None
 
-    async def place(self, folder: str) -> str:
-        """Where it sits: the node's id; an empty word if the run's folder is not there."""
-        shared = (Path(folder) / "processes").is_dir()
-        return ray.get_runtime_context().get_node_id() if shared else ""
+    async def place(self, folder: str, mark: str) -> tuple[str, str]:
+        """Where it sits: the node's id and address; no address if the run's folder is not there."""
+        try:
+            shared = (Path(folder) / MARK).read_text(encoding="utf-8") == mark
+        except OSError:
+            shared = False
+        node = str(ray.get_runtime_context().get_node_id())
+        return node, (str(ray.util.get_node_ip_address()) if shared else "")
 
     async def source(self) -> str:
         """Where the house lies that this seat runs."""
@@ -110,18 +121,20 @@ class RayPlaces:
         self._seats: dict[str, Any] = {}
         self._bundle: dict[str, tuple[PlacementGroup, int, dict[str, float]]] = {}
         self._loopback = not address
+        self._folder, self._mark = Path(run).resolve(), secrets.token_hex(8)
         connect(address, self._config.modules)
         try:
             self.host = LOOPBACK if self._loopback else ray.util.get_node_ip_address()
-            self._claim(run)
+            self._claim()
             self._reserve(groups)
+            self._sit()
         except BaseException:
             self.close()
             raise
 
     def launch(self, loop: Loop, file: ProcessFile, keys: Keys | None, ended: Ended) -> RayChild:
         """Start a process where Ray finds a place for it."""
-        return RayChild(self.seat(file.host.process), loop, file, keys, ended)
+        return RayChild(self.seat(file.host.process), loop, Order(file, keys, 0), self._mark, ended)
 
     def seat(self, process: str) -> Any:
         """The seat of a process, made at first use."""
@@ -153,14 +166,17 @@ class RayPlaces:
         self._groups.clear()
         ray.shutdown()
 
-    def _claim(self, run: str) -> None:
-        """Own the run in this cluster as long as this driver lives."""
+    def _claim(self) -> None:
+        """Own the run in this cluster as long as this driver lives, whatever the locks of its disk are worth."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        options = {"name": f"run {run}", "num_cpus": 0, "scheduling_strategy": here}
+        options = {"name": f"run {self._folder}", "num_cpus": 0, "scheduling_strategy": here}
         try:
             self._owner = ray.remote(Seat).options(**options).remote(LOOPBACK)
         except ValueError:
-            raise UsageError(f"run {run} is in use by another driver of this cluster; stop that one") from None
+            raise UsageError(
+                f"run folder {self._folder} is in use by another driver of this cluster; stop that one"
+            ) from None
+        (self._folder / MARK).write_text(self._mark, encoding="utf-8")
 
     def _reserve(self, groups: tuple[Group, ...]) -> None:
         nodes = tuple(node["Resources"] for node in ray.nodes() if node["Alive"])
@@ -181,6 +197,22 @@ class RayPlaces:
                     f"{free}); wait until others have ended, or lower the [cluster] needs"
                 )
 
+    def _sit(self) -> None:
+        """Let every seat come up, and refuse a start in which one does not see the run's folder."""
+        asked = {process: self.seat(process).place.remote(str(self._folder), self._mark) for process in self._bundle}
+        until = time.monotonic() + START_S
+        for process, answer in asked.items():
+            try:
+                node, address = ray.get(answer, timeout=max(0.1, until - time.monotonic()))
+            except GetTimeoutError:
+                raise UsageError(
+                    f"{process} did not come up on its node within {START_S:.0f} s; see the logs of Ray there"
+                ) from None
+            except RayError as error:
+                raise UsageError(f"{process} cannot come up on its node: {first_line(error)}; see Ray's logs") from None
+            if not address:
+                raise UsageError(blind(process, node, self._folder))
+
 
 class RayConfig(msgspec.Struct, frozen=True):
     """How a run uses the cluster."""
@@ -194,7 +226,8 @@ class RayConfig(msgspec.Struct, frozen=True):
 class RayChild:
     """See `Child` in `places`."""
 
-    def __init__(self, seat: Any, loop: Loop, file: ProcessFile, keys: Keys | None, ended: Ended) -> None:
+    def __init__(self, seat: Any, loop: Loop, order: Order, mark: str, ended: Ended) -> None:
+        file = order.file
         self.name = file.host.process
         self.start = file.host.start
         self.lives: dict[str, int] = {}
@@ -205,8 +238,8 @@ class RayChild:
         self._ended: Ended | None = ended
         origin_ns = file.host.origin_ns or 0
         wall_ns = origin_ns + time.time_ns() - time.monotonic_ns()
-        self._order = msgspec.msgpack.encode(Order(file, keys, wall_ns))
-        self._folder = str(Path(file.host.folder).resolve())
+        self._order = msgspec.msgpack.encode(msgspec.structs.replace(order, origin_wall_ns=wall_ns))
+        self._folder, self._mark = Path(file.host.folder).resolve(), mark
         self._place()
 
     def signal(self, number: int) -> None:
@@ -220,17 +253,17 @@ class RayChild:
 
     def _place(self, _: None = None) -> None:
         if self._ended is not None:
-            self._when(self._seat.place.remote(self._folder), self._on_place)
+            self._when(self._seat.place.remote(str(self._folder), self._mark), self._on_place)
 
     def _on_place(self, outcome: Any) -> None:
         if isinstance(outcome, ActorDiedError):
             self._over(f"its seat is lost: {first_line(outcome)}")
         elif isinstance(outcome, BaseException):  # Ray is finding another node for it
             self._loop.call_later(RETRY_NS, self._place)
-        elif not outcome:
-            self._over(f"its node does not see the run folder {self._folder}: put it on a disk that all nodes share")
+        elif not outcome[1]:
+            self._over(blind(self.name, outcome[0], self._folder))
         else:
-            log.info("process=%s start=%d node=%s", self.name, self.start, outcome)
+            log.info("process=%s start=%d node=%s address=%s", self.name, self.start, *outcome)
             self.placed = True
             self._when(self._seat.host.remote(self._order), self._on_end)
 
@@ -249,6 +282,12 @@ class RayChild:
             self._loop.post(call, future.exception() or future.result())
 
         reference.future().add_done_callback(done)
+
+
+def blind(process: str, node: str, folder: Path) -> str:
+    """What is wrong with a node that has another disk."""
+    where = f"node {node[:12]} of {process} does not see the run folder {folder}"
+    return f"{where}; put --run-dir on a disk that all nodes share"
 
 
 def first_line(error: BaseException) -> str:
@@ -288,8 +327,24 @@ def probe(address: str) -> None:
     if not colon or "/" in host or not port.isdigit():
         raise UsageError(f"--address {address}: give HOST:PORT of the cluster's head, or auto")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), PROBE_S) as door:
+            door.settimeout(PROBE_S)
+            talks = os.environ.get("RAY_USE_TLS", "0") == "1" or speaks_http2(door)
     except OSError as error:
         raise UsageError(
             f"--address {address}: no Ray answers there ({error}); start one with ray start --head"
         ) from None
+    if not talks:
+        raise UsageError(f"--address {address}: what answers there is no Ray; give HOST:PORT of the cluster's head")
+
+
+def speaks_http2(door: socket.socket) -> bool:
+    """Whether a server answers as one of HTTP/2 does, with settings; `OSError` if it does not answer in time."""
+    door.sendall(HELLO)
+    head = b""
+    while len(head) < 9:
+        more = door.recv(9 - len(head))
+        if not more:
+            return False
+        head += more
+    return head[3] == 4 and head[5:9] == bytes(4)

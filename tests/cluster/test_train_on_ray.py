@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 
 import pytest
 
-pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-
 import cli.main
+from actors.live import ray_placement
 from actors.live.launch import own
 from actors.live.placement import ClusterConfig, Needs, groups_of, shortage
 from actors.roster import Roster
@@ -40,6 +41,32 @@ def test_what_cannot_work_ends_in_one_line(folder, words, complaint, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [(None, "no Ray answers there (timed out)"), (b"HTTP/1.1 400 no\r\n\r\n", "what answers there is no Ray")],
+)
+def test_an_address_where_something_else_listens_is_refused(folder, answer, complaint, capsys, monkeypatch):
+    monkeypatch.setattr(ray_placement, "PROBE_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        threading.Thread(target=serve_once, args=(door, answer), daemon=True).start()
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+        assert cli.main.main(["train", "--resume", str(folder), "--cluster", "ray", "--address", address]) == 2
+    error = capsys.readouterr().err
+    assert f"--address {address}: {complaint}" in error
+    assert error.count("\n") == 1
+
+
+def serve_once(door, answer):
+    guest, _ = door.accept()
+    with guest:
+        if answer is None:
+            while guest.recv(99):
+                pass
+        else:
+            guest.sendall(answer)
+            guest.recv(99)
+
+
 def test_a_second_driver_on_the_same_run_is_refused(folder, capsys):
     with own(folder):
         assert cli.main.main(["train", "--resume", str(folder), "--cluster", "ray"]) == 2
@@ -69,5 +96,5 @@ def test_what_a_cluster_lacks_is_said_in_numbers(nodes, lack):
 
 
 def test_needs_of_nothing_are_refused():
-    with pytest.raises(UsageError, match="one above it"):
+    with pytest.raises(UsageError, match="and one above"):
         Needs(cpus=0)
