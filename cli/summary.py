@@ -33,6 +33,7 @@ def summarize(run_dir: Path, config: dict[str, Any], outcome: str) -> dict[str, 
         "alarms": alarms(rows),
         "engine_mismatch": mismatch(rows),
         "weight_update_s": installs(rows, settings),
+        "prefix_cache": prefixes(rows, settings),
         **ledger(config, settings),
         "tokens_generated": int(sum(row.value for row in rows if row.name == "decoded_tokens")),
         "tokens_trained": int(sum(row.value for row in rows if row.name == "trained_tokens")),
@@ -113,6 +114,15 @@ def installs(rows: list[Row], settings: RunSettings) -> dict[str, float]:
     """How long generators stood still for new weights, in seconds for each install."""
     stalls = [row.value for row in rows if row.name == "install_stall_s" and row.actor in settings.roster.generators]
     return {"mean": sum(stalls) / max(1, len(stalls)), "max": largest(stalls), "count": float(len(stalls))}
+
+
+def prefixes(rows: list[Row], settings: RunSettings) -> dict[str, float]:
+    """Tokens of prompts and responses that generators were given to go on from: computed, or found in a cache."""
+    of = {"cached_tokens": 0.0, "prefill_tokens": 0.0}
+    for row in rows:
+        if row.name in of and row.actor in settings.roster.generators:
+            of[row.name] += row.value
+    return {"hit_rate": of["cached_tokens"] / max(1.0, sum(of.values())), **of}
 
 
 def largest(values: Iterable[float]) -> float:

@@ -60,3 +60,10 @@ def test_weight_updates_are_those_of_generators():
     rows += [Row(3, "evaluator", "install_stall_s", 9.0)]
     found = summary.installs(rows, RunSettings())
     assert (round(found["mean"], 9), found["max"], found["count"]) == (0.3, 0.4, 2.0)
+
+
+def test_the_hit_rate_counts_what_generators_did_not_compute_again():
+    rows = [Row(1, "generator-0", "cached_tokens", 30), Row(1, "generator-0", "prefill_tokens", 10)]
+    rows += [Row(2, "evaluator", "prefill_tokens", 99)]
+    assert summary.prefixes(rows, RunSettings()) == {"hit_rate": 0.75, "cached_tokens": 30, "prefill_tokens": 10}
+    assert summary.prefixes([], RunSettings())["hit_rate"] == 0.0
