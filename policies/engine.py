@@ -22,6 +22,7 @@ from typing import Protocol
 import msgspec
 
 from buffers.segment import Payload, Segment
+from policies.card import Held
 
 
 class Sampling(msgspec.Struct, frozen=True, array_like=True):
@@ -112,7 +113,8 @@ class EngineReport(msgspec.Struct, frozen=True):
     """Prefix tokens that did not have to be computed again."""
 
 
-EngineEvent = SegmentDone | JobFailed | Installed | InstallFailed | EngineFailed | EngineReport
+EngineEvent = SegmentDone | JobFailed | Installed | InstallFailed | EngineFailed | EngineReport | Held
+"""`Held`: a turn on a card that is shared is over."""
 
 
 class Engine(Protocol):

@@ -20,6 +20,7 @@ from typing import Protocol
 import msgspec
 
 from buffers.segment import Payload, Segment
+from policies.card import Held
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
@@ -95,7 +96,8 @@ class TrainerFailed(msgspec.Struct, frozen=True):
     reason: str
 
 
-TrainerEvent = TrainerReady | StepDone | Checkpointed | Exposed | TrainerFailed
+TrainerEvent = TrainerReady | StepDone | Checkpointed | Exposed | TrainerFailed | Held
+"""`Held`: a turn on a card that is shared is over."""
 
 
 class Trainer(Protocol):

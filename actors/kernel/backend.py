@@ -75,6 +75,8 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Clock(Protocol):
     """Time (and a small disk) for stand-ins and doubles: bound to the life of the actor that holds the port."""
 
+    name: str
+    """Of the actor that holds the port."""
     disk: MutableMapping[str, bytes]
     """Survives the actor's death: what is assigned is durable at once."""
 

@@ -83,6 +83,11 @@ class Life:
         self._host.record(decision)
 
     @property
+    def name(self) -> str:
+        """Of the actor."""
+        return self.cell.name
+
+    @property
     def wire(self) -> tuple[str, Keys] | None:
         """Address of this machine and keys of the run, for ports that talk to other machines; None on one machine."""
         keys = self._host.keys

@@ -12,6 +12,8 @@ Invariants
   carries the version that drew it.
 - Every job ends in exactly one `SegmentDone` or `JobFailed`, unless the engine fails or is closed before.
 - An error inside becomes one `EngineFailed`, after which nothing follows.
+- With a card that is shared by time, steps and installs are done while it is held only; it is given between two steps,
+  when another waits for it or there is no job.
 
 What this leaves out: several devices, lower precision than float32, prefixes shared between trajectories. Larger models
 go to the SGLang engine.
@@ -32,6 +34,8 @@ import torch
 
 from buffers.errors import ContractError, UsageError
 from policies.batching import BatchingConfig
+from policies.card import Card
+from policies.device import settle
 from policies.engine import Emit, EngineEvent, EngineFailed, EngineReport, Installed, InstallFailed, Job
 from policies.engines.lean.checkpoint import WeightsReader, read_checkpoint, read_shape
 from policies.engines.lean.generation import Counters, Generation, Limits
@@ -97,15 +101,23 @@ class TorchEngine:
     """An `Engine`; see `policies/engine.py` for what its commands promise.
 
     `reader` turns addresses other than `file:DIR` into weights. The engine keeps no reference to what it returns.
+    `card` is its hand on a card that others use too.
     """
 
     keyed_randomness = True
 
-    def __init__(self, config: TorchEngineConfig, emit: Emit, reader: WeightsReader = read_checkpoint) -> None:
+    def __init__(
+        self,
+        config: TorchEngineConfig,
+        emit: Emit,
+        reader: WeightsReader = read_checkpoint,
+        card: Card | None = None,
+    ) -> None:
         self.slots = config.slots
         self._config = config
         self._emit_event = emit
         self._reader = reader
+        self._card = card
         self._shape = read_shape(Path(config.model))
         if config.context_tokens > self._shape.positions:
             raise UsageError(f"context_tokens={config.context_tokens} exceeds the model's {self._shape.positions}")
@@ -163,6 +175,9 @@ class TorchEngine:
         except Exception as error:
             _log.exception("the engine failed")
             self._emit(EngineFailed(f"{type(error).__name__}: {error}"))
+        finally:
+            if self._card is not None:
+                self._card.close()
 
     def _work(self) -> None:
         """Obey, generate and report until closed."""
@@ -171,13 +186,36 @@ class TorchEngine:
             if due_s <= 0:
                 self._report()
                 continue
+            if self._generation.idle or self._wanted():
+                self._give()
             self._obey(due_s if self._generation.idle else 0.0)
-            self._generation.turn(self._emit, self._interrupted)
+            if not self._generation.idle and (self._card is None or self._card.take(self._called)):
+                self._generation.turn(self._emit, self._interrupted)
 
     def _interrupted(self) -> bool:
         """Whether there is something to do other than the next step."""
+        return self._called() or self._wanted()
+
+    def _called(self) -> bool:
+        """Whether there is a command, or a report is due."""
         due = time.monotonic() >= self._report_at + self._config.report_every_s
         return due or not self._commands.empty() or self._closed.is_set()
+
+    def _wanted(self) -> bool:
+        """Whether another waits for the card."""
+        return self._card is not None and self._card.wanted()
+
+    def _give(self) -> None:
+        """Let others have the card, with everything done that was asked of it, and as much memory as was agreed."""
+        if self._card is None:
+            return
+        if self._card.held:
+            if self._card.drops:
+                self._generation.drop_cache()
+            settle(self._config.device)
+        turn = self._card.give()
+        if turn is not None:
+            self._emit(turn)
 
     def _obey(self, patience_s: float) -> None:
         """Carry out the commands that are there; without any, wait for one as long as `patience_s`."""
@@ -194,6 +232,8 @@ class TorchEngine:
         if version <= generation.version:
             self._emit(Installed(generation.version, 0.0))
             return
+        if self._card is not None and not self._card.held:
+            self._card.give()  # reading takes a while, and needs no card
         began = time.monotonic()
         reader = read_checkpoint if source.startswith("file:") else self._reader
         try:
@@ -201,6 +241,11 @@ class TorchEngine:
         except WeightsUnavailable as problem:
             self._emit(InstallFailed(version, str(problem)))
             return
+        if self._card is not None:
+            waits = time.monotonic()
+            if not self._card.take(self._closed.is_set):
+                return
+            began += time.monotonic() - waits
         weights = fuse(self._shape, state, torch.device(self._config.device))
         recompute = self._config.on_install == "recompute"
         generation.install(found, weights, recompute=recompute)

@@ -5,7 +5,8 @@
 
 Commands return at once and are carried out in order. The model, the optimizer and every file belong to the thread. An
 error ends the thread with one `TrainerFailed`; the supervisor makes a new trainer, which restores the newest durable
-checkpoint. `close` abandons a running step between two micro-batches; nothing of it is in any checkpoint.
+checkpoint. `close` abandons a running step between two micro-batches; nothing of it is in any checkpoint. A card that
+is shared by time is held while an update runs; packing, checkpoints and exposure, which only copy, go on beside others.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import torch
 
 from buffers.errors import BraidError, ContractError
 from policies import batch as packing
+from policies.card import Card, Held
+from policies.device import settle
 from policies.models import load_model
 from policies.objectives.objective import find_objective
 from policies.tokens import load_tokenizer
@@ -82,8 +85,10 @@ _Command = _Start | UpdateJob | _Checkpoint | _Expose | None
 class TorchTrainer:
     """One model on one device, trained in a thread."""
 
-    def __init__(self, emit: Emit, config: Config, publisher: WeightsPublisher | None = None) -> None:
-        self._emit, self._config = emit, config
+    def __init__(
+        self, emit: Emit, config: Config, publisher: WeightsPublisher | None = None, card: Card | None = None
+    ) -> None:
+        self._emit, self._config, self._card = emit, config, card
         self._publisher = publisher or RingPublisher(config.ring)
         self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
         self._door = threading.RLock()
@@ -131,23 +136,33 @@ class TorchTrainer:
         """The thread: carry out commands until closed or broken."""
         try:
             torch.set_num_threads(self._config.threads)
-            hand = _Hand(self._config, self._publisher, self._closed.is_set)
+            hand = _Hand(self._config, self._publisher, self._closed.is_set, self._card)
             while (command := self._commands.get()) is not None and not self._closed.is_set():
-                self._say(hand.carry_out(command))
+                event = hand.carry_out(command)
+                if hand.turn is not None:
+                    self._say(hand.turn)
+                self._say(event)
         except Abandoned:
             pass
         except Exception as problem:  # the port's edge: an error becomes its one event
             reason = str(problem) if isinstance(problem, BraidError) else f"{type(problem).__name__}: {problem}"
             self._say(TrainerFailed(reason))
         finally:
+            if self._card is not None:
+                self._card.close()
             self._publisher.close()
 
 
 class _Hand:
     """What the thread owns."""
 
-    def __init__(self, config: Config, publisher: WeightsPublisher, closed: Callable[[], bool]) -> None:
+    def __init__(
+        self, config: Config, publisher: WeightsPublisher, closed: Callable[[], bool], card: Card | None
+    ) -> None:
         self.config, self.publisher, self.root = config, publisher, Path(config.checkpoints)
+        self.closed, self.card = closed, card
+        self.turn: Held | None = None
+        """The turn on the card that the last command took."""
         self.codec = load_tokenizer(config.model)
         model = load_model(config.model).to(config.device)
         model.eval()
@@ -159,6 +174,7 @@ class _Hand:
 
     def carry_out(self, command: _Start | UpdateJob | _Checkpoint | _Expose) -> TrainerEvent:
         """One command; its event."""
+        self.turn = None
         if isinstance(command, _Start):
             return self.restore()
         if not self.started:
@@ -184,7 +200,16 @@ class _Hand:
     def step(self, job: UpdateJob) -> StepDone:
         """One update."""
         begun = time.perf_counter()
-        done = self.update.apply(packing.pack(job, self.config.packing))
+        batch = packing.pack(job, self.config.packing)
+        if self.card is not None:
+            waits = time.perf_counter()
+            if not self.card.take(self.closed):
+                raise Abandoned(f"the update of lease {job.lease} is abandoned")
+            begun += time.perf_counter() - waits
+        done = self.update.apply(batch)
+        if self.card is not None:
+            settle(self.config.device)
+            self.turn = self.card.give()
         self.since += [(group.group, group.use) for group in job.groups]
         feedback = tuple((group.group, size) for group, size in zip(job.groups, done.feedback, strict=True))
         return StepDone(job.lease, done.metrics, feedback, done.trained_tokens, time.perf_counter() - begun)

@@ -3,12 +3,14 @@
 import json
 import queue
 import threading
+import time
 
 import pytest
 import torch
 
 from buffers.errors import ContractError
 from buffers.segment import Segment, token_arrays
+from policies.card import Card, FileLocks
 from policies.models import TinyConfig, load_model, save_model, tiny_model
 from policies.objectives import mirror_descent
 from policies.tokens import character_tokenizer
@@ -54,11 +56,11 @@ def model_folder(tmp_path):
 class Holder:
     """A trainer and the events that it emitted."""
 
-    def __init__(self, folder, root, **more):
+    def __init__(self, folder, root, card=None, **more):
         self.events = queue.Queue()
         settings = UpdateConfig(rate=1e-2, rise_updates=3, updates_per_reference=3)
         config = Config(str(folder), str(root), f"test-{root.name}-{id(self)}", update=settings, **more)
-        self.trainer = TorchTrainer(self.events.put, config)
+        self.trainer = TorchTrainer(self.events.put, config, card=card)
 
     def next(self):
         return self.events.get(timeout=60)
@@ -269,3 +271,29 @@ def test_a_torn_checkpoint_is_named(tmp_path, hold):
     event = hold().do(("start",))[0]
     assert isinstance(event, TrainerFailed)
     assert "is not whole" in event.reason
+
+
+def test_a_trainer_on_a_shared_card_updates_while_it_has_it_only_and_says_so(hold, tmp_path):
+    alone = hold("plain").do(("start",), ("step", make_job(1)), ("checkpoint", 1))
+    engine = Card("generator", FileLocks(tmp_path / "card"), time.monotonic_ns)
+    assert engine.attempt()
+    shared = hold("shared", card=Card("learner", FileLocks(tmp_path / "card"), time.monotonic_ns))
+    assert isinstance(shared.do(("start",))[0], TrainerReady)
+    shared.trainer.step(make_job(1))
+    while not engine.wanted():
+        time.sleep(0.001)
+    time.sleep(0.2)
+    assert shared.events.empty()
+    given = engine.give()
+    turn, done = shared.next(), shared.next()
+    assert given.until_ns <= turn.since_ns < turn.until_ns
+    assert (turn.behind, turn.since_ns - turn.asked_ns >= 0.2e9) == ("generator", True)
+    assert done.busy_s < (turn.until_ns - turn.asked_ns) / 1e9, "the wait is no work"
+    assert engine.attempt(), "given back after the update"
+    assert [type(event) for event in shared.do(("checkpoint", 1), ("expose", 1))] == [Checkpointed, Exposed]
+    assert torch.equal(*(weights_of(tmp_path / root / "v00000001") for root in ("plain", "shared")))
+    assert alone[1].metrics == done.metrics
+    shared.trainer.step(make_job(2))
+    shared.trainer.close()
+    assert not shared.trainer._thread.is_alive(), "whoever waits for the card can be closed"
+    engine.close()

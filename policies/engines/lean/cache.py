@@ -4,7 +4,7 @@ A row belongs to one trajectory, running or cached. The tensors hold one row mor
 must be computed but not kept (padding of a fill, rows of a batch that nobody runs in) is written there.
 
 The length dimension grows by doubling, up to the longest context; new memory is zero, so that what a mask hides is
-always finite.
+always finite. `release` gives the memory back; the next `ensure` takes it again, empty.
 
 Axes: R rows + 1, K key-value heads, S positions, d head_dim.
 """
@@ -41,6 +41,9 @@ class Cache:
 
     def ensure(self, span: int) -> None:
         """Make room for contexts of `span` tokens."""
+        if not self._layers:
+            self._layers = [self._empty(self.span) for _ in range(self._shape.layers)]
+            self._prepare()
         if span <= self.span:
             return
         wider = self.span
@@ -52,6 +55,11 @@ class Cache:
             self._layers[index] = new
         self.span = wider
         self._prepare()
+
+    def release(self) -> None:
+        """Free all memory; nothing is held any more."""
+        for views in (self._layers, self._flat, self._keys, self._values):
+            views.clear()
 
     def places(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Where the keys and values of tokens go: int64 [N, 2 K] into `write`, from rows and positions int64 [N]."""

@@ -122,6 +122,13 @@ class Generation:
             for work in self._works.values():
                 work.filled = 0
 
+    def drop_cache(self) -> None:
+        """Free the memory of all keys and values; what goes on is filled again, prefixes are no longer cached."""
+        self._batching.recompute()
+        for work in self._works.values():
+            work.filled = 0
+        self._cache.release()
+
     def turn(self, emit: Emit, interrupted: Callable[[], bool]) -> bool:
         """Carry out one plan until something changes; False if there is nothing to do."""
         began = time.perf_counter()
