@@ -15,7 +15,9 @@ from actors.kernel.context import Context, Started
 from actors.kernel.operations import Message
 from actors.messages import Alive, Evaluated, LearnerState, Stopped, StopRun
 from actors.roster import Beat, Numbers, Pace, Roster
+from actors.turns import note_turn
 from buffers.segment import Payload
+from policies.card import Held
 from policies.engine import Engine, EngineFailed, Installed, InstallFailed, Job, JobFailed, Sampling, SegmentDone
 from rewards.reward import Reward, Scored, ScoreJob, ScoringFailed
 
@@ -72,6 +74,7 @@ class Evaluator:
             Installed: self._on_installed,
             InstallFailed: self._on_install_failed,
             EngineFailed: self._on_engine_failed,
+            Held: self._on_turn,
             SegmentDone: self._on_segment,
             JobFailed: self._on_lost,
             Scored: self._on_scored,
@@ -106,6 +109,9 @@ class Evaluator:
         if self._installing:
             self._installing = False
             self._version = -1
+
+    def _on_turn(self, event: Held, context: Context) -> None:
+        note_turn(self._numbers, context, event)
 
     def _on_engine_failed(self, event: EngineFailed, context: Context) -> None:
         raise RuntimeError(f"{context.name}: the engine failed: {event.reason}")

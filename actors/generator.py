@@ -38,8 +38,10 @@ from actors.messages import (
 )
 from actors.roster import Beat, Numbers, Pace, Roster
 from actors.schedules.schedule import ScheduleConfig
+from actors.turns import note_turn
 from buffers.answers import Appended, AttemptFailed
 from buffers.segment import BYTES_PER_TOKEN, Ghost, Payload, TokenArrays
+from policies.card import Held
 from policies.engine import (
     Engine,
     EngineFailed,
@@ -117,6 +119,7 @@ class Generator:
             Installed: self._on_installed,
             InstallFailed: self._on_install_failed,
             EngineReport: self._on_report,
+            Held: self._on_turn,
             EngineFailed: self._on_engine_failed,
             StopRun: self._on_stop,
         }
@@ -377,6 +380,9 @@ class Generator:
 
     def _on_engine_failed(self, event: EngineFailed, context: Context) -> None:
         raise RuntimeError(f"{context.name}: the engine failed: {event.reason}")
+
+    def _on_turn(self, event: Held, context: Context) -> None:
+        note_turn(self._numbers, context, event)
 
     def _on_report(self, event: EngineReport, context: Context) -> None:
         for name in event.__struct_fields__:

@@ -43,8 +43,10 @@ from actors.messages import (
 from actors.roster import Beat, Numbers, Pace, Roster, seconds
 from actors.samples import samples_of
 from actors.schedules.schedule import ScheduleConfig
+from actors.turns import note_turn
 from buffers.answers import Completed, Leased, LeasedGroup, Refused, Welcome
 from buffers.segment import BYTES_PER_TOKEN, Payload, Segment
+from policies.card import Held
 from policies.trainer import (
     Checkpointed,
     Exposed,
@@ -101,6 +103,7 @@ class Learner:
             Answer: self._on_answer,
             Fetched: self._on_fetched,
             StepDone: self._on_step,
+            Held: self._on_turn,
             Checkpointed: self._on_checkpointed,
             Exposed: self._on_exposed,
             TrainerFailed: self._on_failed,
@@ -200,6 +203,9 @@ class Learner:
     @property
     def _last_update(self) -> int:
         return self._config.versions * self._config.updates_per_version
+
+    def _on_turn(self, event: Held, context: Context) -> None:
+        note_turn(self._numbers, context, event)
 
     def _on_checkpointed(self, event: Checkpointed, context: Context) -> None:
         self._checkpoint = (event.version, event.source)

@@ -14,6 +14,7 @@ import msgspec
 
 from actors.evaluator import Problem
 from buffers.rows import PromptRow
+from policies.card import Card, Share, card_of
 from policies.engine import Engine
 from policies.trainer import Trainer
 from rewards.reward import Reward
@@ -35,19 +36,20 @@ SGLANG = {"engine": "actors.ports:sglang_engine"}
 """What a run with SGLang engines has instead."""
 
 
-def torch_engine(config: Config, emit: Emit, clock: object) -> Engine:
+def torch_engine(config: Config, emit: Emit, clock: Any) -> Engine:
     """The embedded engine, with weights from the ring or from a checkpoint folder."""
     from policies.engines.torch_engine import TorchEngine, TorchEngineConfig
     from policies.weights import RingReader
 
     settings = msgspec.convert(config["engine"], TorchEngineConfig)
+    card = hand_on_card(config, clock, settings.device)
     wire = getattr(clock, "wire", None)
     if wire is None:
-        return TorchEngine(settings, emit, RingReader())
+        return TorchEngine(settings, emit, RingReader(), card)
     from actors.live.chunks import fetch_chunks
 
     keys = wire[1]
-    return TorchEngine(settings, emit, RingReader(lambda address, version: fetch_chunks(address, version, keys)))
+    return TorchEngine(settings, emit, RingReader(lambda address, version: fetch_chunks(address, version, keys)), card)
 
 
 def sglang_engine(config: Config, emit: Emit, clock: object) -> Engine:
@@ -58,19 +60,30 @@ def sglang_engine(config: Config, emit: Emit, clock: object) -> Engine:
     return SGLangEngine(msgspec.convert(config["sglang"], SGLangConfig), emit)
 
 
-def torch_trainer(config: Config, emit: Emit, clock: object) -> Trainer:
+def torch_trainer(config: Config, emit: Emit, clock: Any) -> Trainer:
     """The torch trainer."""
     from policies.trainers.torch_trainer import Config as TrainerConfig
     from policies.trainers.torch_trainer import TorchTrainer
 
     settings = msgspec.convert(config["trainer"], TrainerConfig)
+    card = hand_on_card(config, clock, settings.device)
     wire = getattr(clock, "wire", None)
     if wire is None:
-        return TorchTrainer(emit, settings)
+        return TorchTrainer(emit, settings, card=card)
     from actors.live.chunks import ChunkServer
     from policies.weights import RingPublisher
 
-    return TorchTrainer(emit, settings, ChunkServer(RingPublisher(settings.ring), *wire))
+    return TorchTrainer(emit, settings, ChunkServer(RingPublisher(settings.ring), *wire), card)
+
+
+def hand_on_card(config: Config, clock: Any, device: str) -> Card | None:
+    """This process's part of a card that others use too: its hand for turns, or a limit of memory (from now on)."""
+    share = msgspec.convert(config.get("card", {}), Share)
+    if share.by == "memory":
+        from policies.device import keep_to
+
+        keep_to(device, share.memory)
+    return card_of(share, clock.name, clock.now)
 
 
 def scorer(config: Config, emit: Emit, clock: object) -> Reward:

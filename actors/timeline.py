@@ -20,7 +20,10 @@ from actors.kernel.backend import Decision
 from actors.kernel.operations import NS
 from buffers.histogram import read_bucket
 
-WORK = ("segment", "lease", "score", "life")
+CARD = " has the card"
+CARD_WAIT_NS = 2_000_000
+"""Shorter waits for a card are how long it takes to look."""
+WORK = ("segment", "lease", "score", "card", "life")
 """Categories of which an actor may have several at a time."""
 SPANNED = (
     "dispatch",
@@ -32,6 +35,7 @@ SPANNED = (
     "checkpoint",
     "publish",
     "installed",
+    "held",
     "spawn",
     "died",
 )
@@ -43,7 +47,7 @@ class Slice(msgspec.Struct):
 
     actor: str
     category: str
-    """segment, update, lease, install, checkpoint, publish, score, wait or life."""
+    """segment, update, lease, install, checkpoint, publish, score, card, wait or life."""
     name: str
     begin_ns: int
     end_ns: int
@@ -168,6 +172,15 @@ class _Reader:
     def _on_installed(self, one: Decision) -> None:
         self._installed[one.actor] = int(one.fields[0])
 
+    def _on_held(self, one: Decision) -> None:
+        """A turn on a shared card, and the wait for it."""
+        asked, since, until = (int(field) for field in one.fields[:3])
+        args = {"behind": str(one.fields[3])}
+        if since - asked > CARD_WAIT_NS:
+            name = f"wait: {args['behind'] or 'another'}{CARD}"
+            self._slices.append(Slice(one.actor, "wait", name, asked, since, {}, self._version))
+        self._slices.append(Slice(one.actor, "card", "has the card", since, until, args, self._version))
+
     def _on_spawn(self, one: Decision) -> None:
         name = str(one.fields[0])
         self._begin(("life", name), name, f"life {one.fields[-1]}", {})
@@ -208,9 +221,14 @@ class _Reader:
                     segment.feeds = [*segment.feeds, place]
 
     def _idle(self) -> None:
-        """Waits of generators: between their segments; the reason is what kept the controller from opening groups."""
+        """Waits of generators: between their segments; the reason is what kept the controller from opening groups.
+
+        Where a generator waited for its card as well, that alone is told.
+        """
         blocked = [one for one in self._slices if one.category == "wait" and one.name.startswith("wait: ")]
         blocked = [one for one in blocked if "eligible" not in one.name]
+        cards = [one for one in blocked if one.name.endswith(CARD)]
+        blocked = [one for one in blocked if not one.name.endswith(CARD)]
         busy: dict[str, int] = {}
         waits: list[Slice] = []
         for one in sorted((one for one in self._slices if one.category == "segment"), key=lambda one: one.begin_ns):
@@ -218,9 +236,22 @@ class _Reader:
             if since is not None and one.begin_ns > since:
                 reasons = {wait.name for wait in blocked if wait.begin_ns < one.begin_ns and wait.end_ns > since}
                 name = min(reasons, default="wait: no response to continue")
-                waits.append(Slice(one.actor, "wait", name, since, one.begin_ns, {}, one.version))
+                mine = [wait for wait in cards if wait.actor == one.actor]
+                for begin, end in without(since, one.begin_ns, mine):
+                    waits.append(Slice(one.actor, "wait", name, begin, end, {}, one.version))
             busy[one.actor] = max(busy.get(one.actor, 0), one.end_ns)
         self._slices += waits
+
+
+def without(begin_ns: int, end_ns: int, holes: list[Slice]) -> Iterator[tuple[int, int]]:
+    """What is left of a time when others are taken out."""
+    for hole in sorted(holes, key=lambda hole: hole.begin_ns):
+        if hole.end_ns > begin_ns and hole.begin_ns < end_ns:
+            if hole.begin_ns > begin_ns:
+                yield begin_ns, hole.begin_ns
+            begin_ns = hole.end_ns
+    if begin_ns < end_ns:
+        yield begin_ns, end_ns
 
 
 def trace_events(records: Iterable[Record], group: int = 0) -> Iterator[dict[str, Any]]:

@@ -30,8 +30,10 @@ from buffers.rows import PromptRow
 from buffers.segment import token_arrays
 from cli import configuration
 from cli.main import complain
+from cli.one_card import plan_card
 from cli.run_config import RunConfig
 from policies import warmup
+from policies.device import find_device
 from policies.engine import Sampling
 from policies.engines.sglang.config import SGLangConfig
 from policies.models import use_threads
@@ -84,6 +86,10 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
     if config.generates_with == "sglang":
         find_sglang(config.sglang)
     if not order.run_dir:
+        if config.cluster.colocated:
+            find_device(config.trainer.device)
+            if config.model.path:
+                say(plan_card(config, config.model.path).words)
         return
     folder = Path(order.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,6 +107,10 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
                 f"schedule.max_response_tokens need {needed}"
             )
     settings = run_settings(config, folder, codec)
+    if config.cluster.colocated:
+        plan = plan_card(config, folder / "model")
+        say(plan.words)
+        settings = plan.applied(settings, folder)
     (folder / "config.toml").write_text(configuration.dump(config), encoding="utf-8")
     (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(settings), indent=1))
 

@@ -5,7 +5,7 @@
     [schedule]  actors/schedules         batch, staleness, segments, publication
     [engine]    policies/engines/torch_engine.py, [sglang] policies/engines/sglang/config.py; `generates_with` chooses
     [sampling]  [rewards]  [trainer]  [buffer]  [evaluator]  [pace]
-    [cluster]   actors/live/placement.py    what the roles need of a cluster
+    [cluster]   actors/live/placement.py    one card for all, or what the roles need of a cluster
 
 What follows from other keys or from the run's folder (paths, seeds, names) is filled in by `cli/prepare.py`.
 """
@@ -130,6 +130,33 @@ class RunConfig:
                 f"trainer.update.temperature = {self.trainer.update.temperature} differs from sampling.temperature = "
                 f"{self.sampling.temperature}: log-probabilities are recorded at the latter; make them equal"
             )
+
+        if self.cluster.colocated:
+            self._check_one_card()
+
+    def _check_one_card(self) -> None:
+        """Refuse what one card cannot do."""
+        if self.generators > 1:
+            raise UsageError(
+                f"generators = {self.generators} with cluster.placement = 'colocated': one card has one generator; set "
+                "generators = 1 and raise engine.slots instead"
+            )
+        sglang = self.generates_with == "sglang"
+        if sglang and self.cluster.share == "time":
+            raise UsageError(
+                "cluster.share = 'time' needs the embedded engine, which gives the card back between two steps; set "
+                "cluster.share = 'memory', or generates_with = 'torch'"
+            )
+        if sglang and (self.sglang.url or self.sglang.evaluator == "sglang"):
+            raise UsageError(
+                "cluster.placement = 'colocated' starts one SGLang server with its part of the memory: leave "
+                "sglang.url empty and set sglang.evaluator = 'torch'"
+            )
+        devices = {"trainer.device": self.trainer.device, "engine.device": self.engine.device}
+        devices |= {"sglang.device": self.sglang.device} if sglang else {}
+        if len({device.replace("cuda:0", "cuda") for device in devices.values()}) > 1:
+            said = ", ".join(f"{key} = {device!r}" for key, device in devices.items())
+            raise UsageError(f"{said} with cluster.placement = 'colocated': name one device in all of them")
 
     def contexts(self) -> dict[str, int]:
         """The longest contexts of the engines in use, by their section."""

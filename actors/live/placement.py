@@ -1,5 +1,10 @@
 """What each role of a run needs of a cluster, and which roles stand together: decisions only, no cluster is touched.
 
+On one machine, `placement = "colocated"` lets generator, evaluator and learner use one card: in turns
+(`policies/card.py`), or at once, each with its part of the memory.
+
+On many machines:
+
 trunk       learner, replay, controller, rewarders, evaluator     packed: few machines, short ways to the learner
 generators                                                        spread: one dead machine takes few of them
 """
@@ -7,6 +12,7 @@ generators                                                        spread: one de
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -36,8 +42,20 @@ class Needs(msgspec.Struct, frozen=True):
 
 
 class ClusterConfig(msgspec.Struct, frozen=True):
-    """What the roles need, where a run is placed on a cluster."""
+    """Where the roles stand: on one card of one machine, or what they need where a run is placed on a cluster."""
 
+    placement: Literal["separate", "colocated"] = "separate"
+    """colocated: generator, evaluator and learner use one card."""
+    share: Literal["time", "memory"] = "time"
+    """How they share it: in turns, or at once, each with its part of the memory."""
+    cache: Literal["keep", "drop"] = "keep"
+    """With time: what becomes of an engine's keys and values while another has the card."""
+    engine_memory: float = 0.4
+    """With memory: the generator's part of the card's memory."""
+    evaluator_memory: float = 0.1
+    """With memory: the evaluator's; the learner gets the rest."""
+    memory_gib: float = 0.0
+    """Memory of the card that the run may count on; 0: all that the device has."""
     learner: Needs = Needs(cpus=1.0)
     generator: Needs = Needs(cpus=1.0)
     replay: Needs = Needs()
@@ -48,6 +66,24 @@ class ClusterConfig(msgspec.Struct, frozen=True):
     """Folders of packages of one's own (rewards, schedules) that every node gets beside Braid's."""
     patience_s: float = 60.0
     """How long a start waits for resources that others hold."""
+
+    def __post_init__(self) -> None:
+        """Fractions are fractions, and leave the learner something."""
+        for key, value in (("engine_memory", self.engine_memory), ("evaluator_memory", self.evaluator_memory)):
+            if not 0 < value < 1:
+                raise UsageError(f"cluster.{key} = {value}: give a fraction of the card's memory between 0 and 1")
+        if self.engine_memory + self.evaluator_memory >= 1:
+            raise UsageError(
+                f"cluster.engine_memory = {self.engine_memory} and cluster.evaluator_memory = {self.evaluator_memory} "
+                "leave the learner nothing: their sum must be below 1"
+            )
+        if self.memory_gib < 0:
+            raise UsageError(f"cluster.memory_gib = {self.memory_gib}: give GiB, or 0 for all that the device has")
+
+    @property
+    def colocated(self) -> bool:
+        """Whether one card is shared."""
+        return self.placement == "colocated"
 
 
 class Group(msgspec.Struct, frozen=True):

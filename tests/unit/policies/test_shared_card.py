@@ -1,4 +1,4 @@
-"""The torch engine on a card that another party uses too: it stops for it, goes on after it, and draws the same tokens."""
+"""The torch engine on a card that another party uses too: it stops for it, goes on, and draws the same tokens."""
 
 import queue
 import time
@@ -95,7 +95,7 @@ def test_a_job_stops_between_two_steps_and_goes_on_when_the_card_is_back(desk):
     here = desk()
     here.next(Held)
     here.job(7)
-    assert any([here.interrupt() for _ in range(3)])
+    assert any(here.interrupt() for _ in range(3))
     assert here.next(SegmentDone).segment.length == LONG
 
 
@@ -121,7 +121,7 @@ def test_a_cache_that_was_dropped_is_filled_again_and_a_kept_one_is_not(desk, dr
     here = desk(drops=drops, report_every_s=0.05)
     here.next(Held)
     here.job(7)
-    assert any([here.interrupt() for _ in range(3)])
+    assert any(here.interrupt() for _ in range(3))
     filled, ended = 0, False
     while not ended:
         event = here.next((SegmentDone, EngineReport))
