@@ -18,6 +18,7 @@ import numpy as np
 from actors.evaluator import Problem
 from actors.kernel.backend import Clock
 from actors.kernel.operations import ns
+from actors.sharing import Turns
 from buffers.errors import ContractError
 from buffers.rows import PromptRow
 from buffers.segment import EndReason, Ghost, Payload, Runs, Segment, ids_of, join_runs, token_arrays
@@ -158,6 +159,7 @@ class ScriptedEngine:
         self._segments = 0
         self._installs_done = 0
         self._closed = False
+        self._turns = Turns(config, clock, emit, self._go_on, self._pause)
 
     def submit(self, job: Job) -> None:
         """Take a job."""
@@ -183,12 +185,33 @@ class ScriptedEngine:
         end: EndReason = ended if job.start + count >= total else "cut"
         run = Run(job, count, end, self._clock.now())
         self._running[job.trajectory] = run
-        run.timer = self._clock.call_later(self._ends.after(count * self._token_ns), self._finish, run)
+        if self._turns.ours:
+            self._continue(run)
+        else:
+            self._turns.want()
+
+    def _continue(self, run: Run) -> None:
+        """Let a job's tokens come."""
+        run.since = self._clock.now()
+        left = run.count - run.done
+        run.timer = self._clock.call_later(self._ends.after(left * self._token_ns), self._finish, run)
+
+    def _go_on(self) -> None:
+        """The card is ours."""
+        for run in self._running.values():
+            self._continue(run)
+
+    def _pause(self) -> None:
+        """Another wants the card: no token comes until it is ours again."""
+        for run in self._running.values():
+            self._advance(run)
+            self._clock.cancel(run.timer)
+            run.timer = None
 
     def _advance(self, run: Run) -> None:
         """Bring the count of a running job's tokens up to now, under the version that is still installed."""
         passed = min((self._clock.now() - run.since) // self._token_ns, run.count - run.done)
-        if passed > 0:
+        if run.timer is not None and passed > 0:
             run.versions = join_runs(run.versions, ((self._version, passed),))
             run.done += passed
             run.since += passed * self._token_ns
@@ -214,13 +237,16 @@ class ScriptedEngine:
         self._emit(SegmentDone(job.trajectory, job.attempt, segment))
         while self._queue and len(self._running) < self.slots:
             self._begin(self._queue.popleft())
+        if not self._running:
+            self._turns.done()
 
     def abort(self, trajectory: int) -> None:
         """End a job early."""
         run = self._running.get(trajectory)
         if run is not None:
-            self._clock.cancel(run.timer)
             self._advance(run)
+            if run.timer is not None:
+                self._clock.cancel(run.timer)
             self._release(run, "cut")
             return
         for job in self._queue:
@@ -250,6 +276,7 @@ class ScriptedEngine:
     def close(self) -> None:
         """Stop."""
         self._closed = True
+        self._turns.close()
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -273,6 +300,8 @@ class CountingTrainer:
         self._steps = 0
         self._weights = 1
         self._applied: list[tuple[int, int]] = []
+        self._jobs: list[UpdateJob] = []
+        self._turns = Turns(config, clock, emit, self._update)
 
     def start(self) -> None:
         """Restore the newest checkpoint, once the run may begin."""
@@ -291,9 +320,18 @@ class CountingTrainer:
 
     def step(self, job: UpdateJob) -> None:
         """Apply one update after `step_s`."""
-        self._clock.call_later(self._updates.after(ns(self._script.step_s)), self._stepped, job)
+        self._jobs.append(job)
+        if self._turns.ours:
+            self._update()
+        else:
+            self._turns.want()
+
+    def _update(self) -> None:
+        """The card is ours."""
+        self._clock.call_later(self._updates.after(ns(self._script.step_s)), self._stepped, self._jobs.pop())
 
     def _stepped(self, job: UpdateJob) -> None:
+        self._turns.done()
         tokens = 0
         for group in job.groups:
             self._applied.append((group.group, group.use))
@@ -326,6 +364,7 @@ class CountingTrainer:
 
     def close(self) -> None:
         """Stop."""
+        self._turns.close()
 
 
 class ScriptedReward:

@@ -74,7 +74,11 @@ def by_time(config: RunConfig, size: Size, room: int) -> Plan:
             f"{words}: lower engine.slots, engine.cached_rows, engine.context_tokens or trainer.update.micro_tokens, "
             "or set cluster.cache = 'drop'"
         )
-    return Plan(words, {EVALUATOR: {"engine": {"cached_rows": 0}}}, Share("time", cache=config.cluster.cache))
+    return Plan(
+        words,
+        {EVALUATOR: {"engine": {"cached_rows": 0}}},
+        Share("time", cache=config.cluster.cache, turn_s=config.cluster.turn_s),
+    )
 
 
 def by_memory(config: RunConfig, size: Size, room: int) -> Plan:
@@ -109,10 +113,15 @@ def by_memory(config: RunConfig, size: Size, room: int) -> Plan:
     return Plan(words, own, Share("memory"))
 
 
+def gib(count: float) -> str:
+    """Bytes as a person reads them."""
+    return f"{count / GIB:.2f} GiB" if count > 0.1 * GIB else f"{count / (1 << 20):.1f} MiB"
+
+
 def told(needs: dict[str, Need], total: int, room: int) -> str:
     """One line about the card."""
     parts = []
     for name, need in needs.items():
-        cache = f" + {need.cache / GIB:.2f} keys and values" if need.cache else ""
-        parts.append(f"{name} {need.resident / GIB:.2f}{cache} (+ {need.working / GIB:.2f} at work)")
-    return f"the card: about {total / GIB:.2f} of {room / GIB:.2f} GiB: {', '.join(parts)}"
+        cache = f" + {gib(need.cache)} of keys and values" if need.cache else ""
+        parts.append(f"{name} {gib(need.resident)}{cache} (+ {gib(need.working)} at work)")
+    return f"the card: about {gib(total)} of {gib(room)}: {', '.join(parts)}"

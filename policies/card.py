@@ -41,6 +41,8 @@ class Share(msgspec.Struct, frozen=True):
     """Of the locks, for sharing by time."""
     cache: Literal["keep", "drop"] = "keep"
     """What becomes of an engine's keys and values while another has the card."""
+    turn_s: float = 0.0
+    """How long an engine that still has work keeps the card although others wait."""
     memory: float = 1.0
     """Share of the card's memory that this process may take, for sharing by memory."""
 
@@ -80,7 +82,10 @@ class Locks(Protocol):
 class Card:
     """One party's hand on the card. `now` is a clock in ns that all parties share."""
 
-    def __init__(self, party: str, locks: Locks, now: Callable[[], int], drops: bool = False) -> None:
+    def __init__(
+        self, party: str, locks: Locks, now: Callable[[], int], drops: bool = False, turn_s: float = 0.0
+    ) -> None:
+        self._turn_ns = round(1e9 * turn_s)
         self.drops = drops
         """Whether an engine's keys and values are dropped when it gives the card."""
         self._party = party
@@ -120,9 +125,10 @@ class Card:
         return True
 
     def wanted(self) -> bool:
-        """Whether another party waits for the card that we hold (looked up once every `LOOK_S`)."""
+        """Whether another waits for the card that we have held for a turn (looked up once every `LOOK_S`)."""
         now = self._now()
-        if self.held and not self._wanted and now - self._looked_ns >= LOOK_S * 1e9:
+        due = now - self._since_ns >= self._turn_ns and now - self._looked_ns >= LOOK_S * 1e9
+        if self.held and due and not self._wanted:
             self._looked_ns = now
             self._wanted = any(self._locks.locked(wish) for wish in self._others())
         return self.held and self._wanted
@@ -218,4 +224,4 @@ def card_of(share: Share, party: str, now: Callable[[], int]) -> Card | None:
     """The hand of a party whose card is shared by time; None if it is not."""
     if share.by != "time":
         return None
-    return Card(party, FileLocks(Path(share.folder)), now, share.cache == "drop")
+    return Card(party, FileLocks(Path(share.folder)), now, share.cache == "drop", share.turn_s)

@@ -50,6 +50,8 @@ class ClusterConfig(msgspec.Struct, frozen=True):
     """How they share it: in turns, or at once, each with its part of the memory."""
     cache: Literal["keep", "drop"] = "keep"
     """With time: what becomes of an engine's keys and values while another has the card."""
+    turn_s: float = 0.25
+    """With time: how long an engine that still has work keeps the card although others wait for it."""
     engine_memory: float = 0.4
     """With memory: the generator's part of the card's memory."""
     evaluator_memory: float = 0.1
@@ -79,6 +81,8 @@ class ClusterConfig(msgspec.Struct, frozen=True):
             )
         if self.memory_gib < 0:
             raise UsageError(f"cluster.memory_gib = {self.memory_gib}: give GiB, or 0 for all that the device has")
+        if not 0 <= self.turn_s < 60:
+            raise UsageError(f"cluster.turn_s = {self.turn_s}: give 0 to 60 seconds; the learner waits as long")
 
     @property
     def colocated(self) -> bool:

@@ -86,6 +86,25 @@ def test_a_stopped_run_goes_on_exactly_where_it_stopped(tmp_path, cache):
     assert len({lease for lease, *_ in consumed}) == len(consumed)
 
 
+@pytest.mark.timeout(900)
+def test_a_model_is_trained_on_one_card_in_turns(tmp_path, cache):
+    folder = tmp_path / "run"
+    settings = ("cluster.placement=colocated", "cluster.cache=drop", "cluster.turn_s=0.1", "schedule.versions=8")
+    status, output = training.finish(training.train(folder, cache, *settings, "evaluator.samples=1"))
+    assert status == 0, output[-3000:]
+    assert "the card: about" in output
+    assert ledger_closes(training.summary(folder))
+    held = [one for one in training.decisions(folder) if one.kind == "held"]
+    turns = sorted((one.fields[1], one.fields[2], one.actor) for one in held)
+    assert [(one, other) for one, other in pairwise(turns) if other[0] < one[1]] == []
+    count = Counter(actor for *_, actor in turns)
+    assert count["learner"] == 8
+    assert count["generator-0"] > 3
+    assert count["evaluator"] > 0
+
+
+ONE_CARD = ("--set", "cluster.placement=colocated")
+CUDA = ("--set", "trainer.device=cuda:99", "--set", "engine.device=cuda:99")
 BAD = [
     (["train", "nowhere.toml"], "nowhere.toml: no such file"),
     (["train", "--check", "--set", "schedule.etaa=1"], "did you mean schedule.eta?"),
@@ -106,6 +125,15 @@ BAD = [
     (["train", "--check", "examples/sglang_cpu.toml", "--set", "sglang.python="], "has no SGLang"),
     (["train", "--check", "examples/sglang_cpu.toml", "--set", "sglang.in_flight=kill"], "invalid enum value 'kill'"),
     (["train", "--check", "examples/sglang_cpu.toml", "--set", "sglang.context_tokens=200"], "sglang.context_tokens"),
+    (["train", "--check", *ONE_CARD, "--set", "cluster.share=turns"], "invalid enum value 'turns'"),
+    (["train", "--check", *ONE_CARD, "--set", "cluster.engine_memory=1.5"], "between 0 and 1"),
+    (["train", "--check", *ONE_CARD, "--set", "cluster.evaluator_memory=0.6"], "leave the learner nothing"),
+    (["train", "--check", *ONE_CARD, "--set", "cluster.turn_s=-1"], "give 0 to 60 seconds"),
+    (["train", "--check", *ONE_CARD, "--set", "cluster.memory_gib=-1"], "or 0 for all that the device has"),
+    (["train", "--check", *ONE_CARD, "--set", "generators=2"], "set generators = 1 and raise engine.slots instead"),
+    (["train", "--check", *ONE_CARD, "--set", "trainer.device=cuda"], "name one device in all of them"),
+    (["train", "--check", *ONE_CARD, *CUDA], "torch finds no such GPU here"),
+    (["train", "--check", *ONE_CARD, "--set", "generates_with=sglang"], "cluster.share = 'memory'"),
     (["train", "--resume", "/nowhere"], "holds no prepared run"),
     (["eval", "/nowhere"], "is no Hugging Face model folder"),
     (["sample", "/nowhere", "a"], "is no Hugging Face model folder"),

@@ -89,6 +89,18 @@ def test_three_who_always_want_it_have_it_in_the_order_of_their_wishes(hand):
     assert turns == turns[:3] * 100
 
 
+def test_an_engine_that_others_wait_for_keeps_the_card_for_a_turn(hand, tmp_path):
+    time = Time()
+    one, other = Card("one", FileLocks(tmp_path), time, turn_s=0.2), hand("other", time)
+    assert one.attempt()
+    assert not other.attempt()
+    waited = 0
+    while not one.wanted():
+        waited += 1
+    assert waited == pytest.approx(20, abs=3), "200 ms by a clock that goes on by 10 ms at each look"
+    one.close()
+
+
 def test_a_wish_that_is_given_up_stops_nobody(hand):
     one, other = hand("one"), hand("other")
     one.attempt()
