@@ -2,14 +2,16 @@
 
     Scenario --check--> Plant (costs) --> settings + doubles --> VirtualWorld with the real cast, Meter, Tally
 
-`generator_gpus` = 0 shares all accelerators between generation and training in turns.
+`generator_gpus` = 0 shares all accelerators between generation and training in turns: by default with everything of the
+other moved out of the way (`switch_s`), and with `[cluster] placement = "colocated"`, as in a live run of that setting,
+side by side in their memory, in turns or at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -29,7 +31,8 @@ from sim.costs.rewards import Scoring
 from sim.costs.roofline import Roofline, Speculation
 from sim.costs.training import Layout, Training
 from sim.costs.weights import WeightsCost
-from sim.doubles.device import Cores, Dedicated, Device, Share
+from sim.doubles.device import Cores, Dedicated, Device
+from sim.doubles.device import Share as CoreShare
 from sim.doubles.engine import EngineDouble, EngineModel
 from sim.doubles.meter import Meter
 from sim.doubles.reward import RewardDouble
@@ -39,6 +42,9 @@ from sim.mishaps import Mishap, befall
 from sim.network import Link
 from sim.tally import Tally
 from sim.world import VirtualWorld, WorldConfig
+
+TRAINER_BYTES = 18.0
+"""Of each parameter that is trained: weights, gradient, two moments, in mixed precision."""
 
 
 class LengthSection(msgspec.Struct, frozen=True):
@@ -68,6 +74,17 @@ class EngineSection(msgspec.Struct, frozen=True):
     share_prompts: bool = False
 
 
+class ClusterSection(msgspec.Struct, frozen=True):
+    """How one card is shared; the keys of a live run's `[cluster]` (`actors/live/placement.py`)."""
+
+    placement: Literal["", "separate", "colocated"] = ""
+    """Empty: as `generator_gpus` says. colocated: nothing is moved out of the way."""
+    share: Literal["time", "memory"] = "time"
+    cache: Literal["keep", "drop"] = "keep"
+    turn_s: float = 0.25
+    engine_memory: float = 0.4
+
+
 @dataclass(frozen=True)
 class Scenario:
     """What `braid simulate SCENARIO.toml` reads."""
@@ -94,6 +111,7 @@ class Scenario:
     )
     engine: EngineSection = field(default_factory=EngineSection)
     lengths: LengthSection = field(default_factory=LengthSection)
+    cluster: ClusterSection = field(default_factory=ClusterSection)
     layout: Layout = field(default_factory=Layout)
     speculation: Speculation = field(default_factory=Speculation)
     weights: WeightsCost = field(default_factory=WeightsCost)
@@ -132,6 +150,7 @@ class Scenario:
                 f"generator_gpus = {self.generator_gpus} of gpus = {self.gpus}: leave at least one to train, or 0 to "
                 "share all in turns"
             )
+        self._check_cluster()
         if self.generating % self.generator_tp:
             raise UsageError(
                 f"generator_tp = {self.generator_tp}: {self.generating} generating accelerators must be a multiple"
@@ -146,6 +165,35 @@ class Scenario:
         devices = (*roster.generators, roster.learner, *roster.rewarders)
         for number, fault in enumerate(self.faults):
             fault.check(number, (*devices, roster.controller, roster.replay), devices)
+
+    def _check_cluster(self) -> None:
+        """Where the roles stand must agree with how the accelerators are split."""
+        cluster = self.cluster
+        if cluster.placement and (cluster.placement == "colocated") == bool(self.generator_gpus):
+            raise UsageError(
+                f"cluster.placement = {cluster.placement!r} with generator_gpus = {self.generator_gpus}: 0 is "
+                "colocated, above 0 is separate"
+            )
+        if not 0 < cluster.engine_memory < 1:
+            raise UsageError(f"cluster.engine_memory = {cluster.engine_memory}: give a fraction between 0 and 1")
+        if not cluster.turn_s >= 0:
+            raise UsageError(f"cluster.turn_s = {cluster.turn_s}: must be 0 or more")
+        if self.colocated and cluster.share == "memory" and self.gpus != self.generator_tp:
+            raise UsageError(
+                f"cluster.share = 'memory' with gpus = {self.gpus}, generator_tp = {self.generator_tp}: at once is "
+                "predicted for one generator only; make them equal, or set cluster.share = 'time'"
+            )
+
+        if self.colocated and cluster.share == "memory" and any(fault.verb == "slow" for fault in self.faults):
+            raise UsageError(
+                "[[faults]] verb = 'slow' with cluster.share = 'memory': a slow half of a card is not predicted; set "
+                "cluster.share = 'time', or leave that fault out"
+            )
+
+    @property
+    def colocated(self) -> bool:
+        """Whether generation and training share the accelerators with the memory of both in place."""
+        return self.cluster.placement == "colocated"
 
     @property
     def generating(self) -> int:
@@ -176,7 +224,7 @@ def plant(one: Scenario) -> Plant:
     cost = Roofline(
         model, gpu, one.weights, one.generator_tp, one.engine.host_us, 4.0, one.engine.weight_bytes, one.speculation
     )
-    room = cost.kv_tokens(one.engine.memory_share)
+    room = cost.kv_tokens(memory_share(one, gpu.memory_bytes * one.gpus, model.total))
     cap = one.schedule.max_response_tokens
     longest = cap + round(1.5 * one.lengths.prompt)
     if room < longest:
@@ -185,11 +233,13 @@ def plant(one: Scenario) -> Plant:
             f"{one.gpu}, one response needs {longest}: raise generator_tp or lower schedule.max_response_tokens"
         )
     trainers = one.gpus - one.generator_gpus
-    needed, held = 18.0 * model.total, 0.9 * trainers * gpu.memory_bytes
+    part = 1 - one.cluster.engine_memory if one.colocated and one.cluster.share == "memory" else 0.9
+    needed, held = TRAINER_BYTES * model.total, part * trainers * gpu.memory_bytes
     if needed > held:
         raise UsageError(
             f"model = {one.model!r} needs {needed / 1e9:.0f} GB to be trained, {trainers} x {one.gpu} hold "
             f"{held / 1e9:.0f} GB: give the trainer more accelerators"
+            + (", or lower cluster.engine_memory" if one.colocated else "")
         )
     split = one.layout.tensor * one.layout.pipeline
     if trainers % split:
@@ -226,6 +276,15 @@ def plant(one: Scenario) -> Plant:
     return Plant(engine, Training(model, gpu, trainers, one.layout), one.reward, lengths)
 
 
+def memory_share(one: Scenario, memory: float, parameters: int) -> float:
+    """The share of the accelerators' memory that engines may fill: all but the trainer's, where that stays in place."""
+    if not one.colocated:
+        return one.engine.memory_share
+    if one.cluster.share == "memory":
+        return one.cluster.engine_memory
+    return one.engine.memory_share - TRAINER_BYTES * parameters / memory
+
+
 class Simulation:
     """A scenario's world, about to start, with what it is measured by."""
 
@@ -234,20 +293,23 @@ class Simulation:
         self.plant = built = plant(one)
         self.meter = meter = Meter()
         sharing = None
-        if not one.generator_gpus:
-            sharing = Sharing(round(1e9 * one.switch_s), one.schedule.eta == 0, meter)
-
+        at_once = one.colocated and one.cluster.share == "memory"
+        if not one.generator_gpus and not at_once:
+            drops = not one.colocated or one.cluster.cache == "drop"
+            turn_ns = round(1e9 * one.cluster.turn_s) if one.colocated else 0
+            sharing = Sharing(round(1e9 * one.switch_s), one.schedule.eta == 0, meter, drops, turn_ns)
+        card = Cores(1) if at_once else None
         hosts = {fault.target: Cores(1) for fault in one.faults if fault.verb == "slow"}
         hosts |= {name: Cores(one.reward.cores) for name in cast(one).rewarders if name in hosts}
 
         def device(clock: Any) -> Device:
-            host = hosts.get(clock.name)
-            return Dedicated(clock) if host is None else Share(host, clock)
+            host = hosts.get(clock.name, card)
+            return Dedicated(clock) if host is None else CoreShare(host, clock)
 
         def engine(config: dict[str, Any], emit: Any, clock: Any) -> EngineDouble:
             double = EngineDouble(built.engine, emit, device(clock), (meter, clock.name))
             if sharing is not None:
-                double.share_devices(sharing)
+                double.share_devices(sharing, clock.now)
             return double
 
         def trainer(config: dict[str, Any], emit: Any, clock: Any) -> TrainerDouble:

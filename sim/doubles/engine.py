@@ -34,6 +34,7 @@ from sim.costs.curve import Curve
 from sim.doubles.device import Device
 from sim.doubles.meter import Meter, Spell
 from sim.doubles.sharing import Sharing
+from sim.doubles.turn import Turn
 
 NS = 1e9
 
@@ -133,6 +134,7 @@ class EngineDouble:
         self._install: tuple[int, Install] | None = None
         self._stalled = False
         self._sharing: Sharing | None = None
+        self._turn: Turn | None = None
         self._closed = False
         self._reported = (0.0, 0.0, 0, 0, 0, 0, 0.0)
         self._context_steps = 0.0
@@ -143,9 +145,10 @@ class EngineDouble:
 
     # ---- commands -----------------------------------------------------------------------------------------------
 
-    def share_devices(self, sharing: Sharing) -> None:
-        """Work only while the devices are ours."""
+    def share_devices(self, sharing: Sharing, now: Callable[[], int]) -> None:
+        """Work only while the devices are ours; `now` is the world's clock, for what is told of turns."""
         self._sharing = sharing
+        self._turn = Turn(now, self._emit)
         sharing.join(self)
 
     def submit(self, job: Job) -> None:
@@ -283,6 +286,8 @@ class EngineDouble:
             return
         if self._sharing is not None and not self._sharing.lets(self):
             self._rest()
+            if self._runs and self._turn is not None:
+                self._turn.ask("learner")
             return
         plan = self._batching.plan()
         if plan.admitted or plan.preempted or plan.evicted:
@@ -293,6 +298,8 @@ class EngineDouble:
         if self._spell.since is not None:
             self._device.busy(True)
             self._meter.work(self._spell, self._device.now())
+        if self._turn is not None:
+            self._turn.begin()
         if plan.prefill:
             runs = self._runs
             chunks = [Chunk(count, runs[one].known - 1 - runs[one].lacking) for one, count in plan.prefill]
@@ -318,6 +325,8 @@ class EngineDouble:
         if self._spell.since is None:
             self._device.busy(False)
             self._meter.rest(self._spell, self._device.now())
+        if self._turn is not None:
+            self._turn.end()
         if self._sharing is not None:
             self._sharing.rests(self, not self._runs)
 

@@ -4,8 +4,8 @@
     train    --an engine has work, the trainer none--> --switch_ns--> generate
 
 With `waits` the trainer waits until no engine has a job (synchronous training: the batch is complete); otherwise
-engines stop at the end of the step that they are making. What their caches held is gone after training either way,
-because the trainer needs the memory.
+engines stop at the end of the step that they are making, though not before they have had `turn_ns`. What their caches
+held is gone after training, because the trainer needs the memory, unless `drops` is False.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Engine(Protocol):
     """What is asked of an engine on shared devices."""
 
     def resume(self) -> None:
-        """The devices are yours."""
+        """The devices are yours; or, if you have them, look up after this step."""
 
     def drop_cache(self) -> None:
         """What was held is gone."""
@@ -30,10 +30,18 @@ class Engine(Protocol):
 class Sharing:
     """One set of shared devices."""
 
-    def __init__(self, switch_ns: int, waits: bool, meter: Meter) -> None:
+    def __init__(
+        self, switch_ns: int, waits: bool, meter: Meter, drops: bool = True, turn_ns: int = 0
+    ) -> None:  # what a change takes, and what holds while the devices are shared
         self._meter = meter
         self._switch_ns = switch_ns
         self._waits = waits
+        self._drops = drops
+        self._turn_ns = turn_ns
+        self._since_ns = 0
+        """When generation began."""
+        self._stops = False
+        """Engines are to stop for the trainer."""
         self._mode: Literal["generate", "train"] = "generate"
         self._switching = False
         self._wanted: tuple[Clock, Callable[[Any], None], Any] | None = None
@@ -59,8 +67,7 @@ class Sharing:
 
     def lets(self, engine: Engine) -> bool:
         """Whether an engine may go on; if not, it is resumed when it may."""
-        stops = self._wanted is not None and not self._waits
-        if self._mode == "generate" and not self._switching and not stops:
+        if self._mode == "generate" and not self._switching and not self._stops:
             self._at_work.add(id(engine))
             return True
         self._parked.add(id(engine))
@@ -84,7 +91,20 @@ class Sharing:
             call(argument)
             return
         self._wanted = clock, call, argument
+        if not self._waits:
+            left = self._since_ns + self._turn_ns - clock.now()
+            if left > 0 and self._at_work:
+                clock.call_later(left, self._stop_engines, None)
+            else:
+                self._stop_engines(None)
         self._hand_over()
+
+    def _stop_engines(self, _: None) -> None:
+        if self._wanted is not None and self._mode == "generate":
+            self._stops = True
+            for number, engine in list(self._engines.items()):
+                if number in self._at_work:
+                    engine.resume()
 
     def give(self) -> None:
         """The trainer has nothing to do for now."""
@@ -94,6 +114,7 @@ class Sharing:
 
     def abandon(self) -> None:
         """The trainer is gone."""
+        self._stops = False
         if self._switching and self._wanted is None:
             self._switching, self._mode = False, "generate"
         self._wanted = None
@@ -114,9 +135,10 @@ class Sharing:
             return
         call, argument = self._wanted[1:]
         self._wanted = None
+        self._stops = False
         self._switching, self._mode, self._training = False, "train", True
         self.switches += 1
-        for engine in self._engines.values():
+        for engine in self._engines.values() if self._drops else ():
             engine.drop_cache()
         call(argument)
 
@@ -129,7 +151,7 @@ class Sharing:
 
     def _to_generation(self, clock: Clock) -> None:
         self._meter.switch(clock.now(), False)
-        self._switching, self._mode = False, "generate"
+        self._switching, self._mode, self._since_ns = False, "generate", clock.now()
         self.switches += 1
         parked, self._parked = self._parked, set()
         for number, engine in self._engines.items():

@@ -20,6 +20,7 @@ from sim.costs.cost import TrainerCost
 from sim.doubles.device import Device
 from sim.doubles.meter import Meter
 from sim.doubles.sharing import Sharing
+from sim.doubles.turn import Turn
 
 NS = 1e9
 
@@ -53,6 +54,7 @@ class TrainerDouble:
         self._steps = 0
         self._applied: list[tuple[int, int]] = []
         self._closed = False
+        self._turn = Turn(clock.now, emit)
 
     def start(self) -> None:
         """Restore the newest checkpoint."""
@@ -64,6 +66,7 @@ class TrainerDouble:
     def step(self, job: UpdateJob) -> None:
         """Apply one update."""
         if self._sharing is not None:
+            self._turn.ask("generation")
             self._sharing.take(self._clock, self._begin, job)
         else:
             self._begin(job)
@@ -83,6 +86,7 @@ class TrainerDouble:
         for name, took in parts.ns.items():
             self._meter.training[name] += took
         total = parts.total_ns
+        self._turn.begin()
         self._meter.trained_tokens += responses
 
         def done() -> None:
@@ -90,6 +94,7 @@ class TrainerDouble:
             self._meter.updates += 1
             self._applied.extend((group.group, group.use) for group in job.groups)
             if self._sharing is not None:
+                self._turn.end()
                 self._sharing.give()
             metrics = {f"{name}_s": took / NS for name, took in parts.ns.items()}
             feedback = tuple((group.group, 1.0) for group in job.groups)

@@ -106,3 +106,41 @@ def test_an_engine_that_died_at_work_does_not_keep_the_trainer_waiting(clock):
     sharing.leave(engine)
     clock.kernel.run()
     assert begun == [SWITCH_NS]
+
+
+def test_a_trainer_that_wants_the_devices_lets_engines_at_work_look_up(clock):
+    sharing, engine = shared(waits=False)
+    assert sharing.lets(engine)
+    take(sharing, clock, [])
+    assert engine.resumed == 1
+    patient, other = shared(waits=True)
+    assert patient.lets(other)
+    take(patient, clock, [])
+    assert other.resumed == 0
+
+
+def test_engines_have_a_turn_before_they_stop_for_the_trainer(clock):
+    sharing = Sharing(SWITCH_NS, False, Meter(), turn_ns=5000)
+    engine = Engine()
+    sharing.join(engine)
+    assert sharing.lets(engine)
+    begun = []
+    clock.kernel.run(2000)
+    take(sharing, clock, begun)
+    assert sharing.lets(engine), "its turn is not over"
+    clock.kernel.run(4999)
+    assert (engine.resumed, sharing.lets(engine)) == (0, True)
+    clock.kernel.run(5000)
+    assert engine.resumed == 1
+    assert not sharing.lets(engine)
+    sharing.rests(engine, idle=False)
+    clock.kernel.run()
+    assert begun == [5000 + SWITCH_NS]
+
+
+def test_caches_stay_where_the_memory_of_both_is_in_place(clock):
+    sharing, engine = Sharing(SWITCH_NS, False, Meter(), drops=False), Engine()
+    sharing.join(engine)
+    take(sharing, clock, [])
+    clock.kernel.run()
+    assert engine.dropped == 0
