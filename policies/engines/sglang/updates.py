@@ -103,6 +103,7 @@ class Handed:
     def __init__(self, config: SGLangConfig) -> None:
         self._config = config
         self._sender: asyncio.subprocess.Process | None = None
+        self._killed: list[asyncio.subprocess.Process] = []
         self._ranks = 1
         self._told: dict[str, Any] = {}
         self._joined: Client | None = None
@@ -145,10 +146,10 @@ class Handed:
                 await client.update("/end_weight_update", {}, self._config.update_s)
 
     async def close(self) -> None:
-        """End the sender."""
-        sender = self._sender
+        """End the sender, and let go of those before it."""
         self._kill()
-        if sender is not None:
+        while self._killed:
+            sender = self._killed.pop()
             await sender.wait()
             sender._transport.close()  # type: ignore[attr-defined]
 
@@ -248,7 +249,8 @@ class Handed:
         """End the sender, with what it may hang in."""
         self._joined = None
         sender, self._sender = self._sender, None
-        if sender is not None and sender.returncode is None:
+        if sender is not None:
+            self._killed.append(sender)
             with suppress(ProcessLookupError):
                 sender.kill()
 

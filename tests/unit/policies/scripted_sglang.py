@@ -1,14 +1,20 @@
 """A small server with SGLang's API as it was observed: it draws one token after the other, and dies as SGLang does.
 
 Token i of a request is (sum of its ids + i) mod VOCABULARY, with log-probability -(1 + token) / 100. An id outside the
-vocabulary ends the server; a name that runs already, and updates outside of a session, get a 400.
+vocabulary ends the server; a name that runs already, and updates outside of a session, get a 400. It takes part in a
+process group, but not in a broadcast that it has refused, which hangs its sender as with SGLang.
 """
 
 import asyncio
 import json
 import threading
+from datetime import timedelta
 
+import torch
+import torch.distributed as dist
 from aiohttp import web
+from torch._C._distributed_c10d import TCPStore
+from torch.distributed.distributed_c10d import Backend, GroupName, PrefixStore, _new_process_group_helper, _world
 
 VOCABULARY = 64
 
@@ -26,6 +32,8 @@ class ScriptedServer:
         self.most_at_once = 0
         self.ignores_updates = False
         self.refuses_updates = False
+        self.joins = True
+        """Whether it really takes its place in a process group that it has agreed to."""
         self.session = False
         self._hit = threading.Event()
         self._up = threading.Event()
@@ -63,6 +71,8 @@ class ScriptedServer:
             app.router.add_post(f"/{name}", getattr(self, f"_{name}"))
         app.router.add_post("/update_weights_from_disk", self._update)
         app.router.add_post("/update_weights_from_tensor", self._update)
+        app.router.add_post("/update_weights_from_distributed", self._update)
+        app.router.add_post("/init_weights_update_group", self._join)
         app.router.add_post("/begin_weight_update", self._begin)
         app.router.add_post("/end_weight_update", self._finish)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -147,13 +157,40 @@ class ScriptedServer:
         self.session = False
         return await _ok({"success": True})
 
+    async def _join(self, request):
+        body = await request.json()
+        if self.joins:
+            self.group = await asyncio.to_thread(take_place, body)
+        else:
+            await self._end.wait()
+        return await _ok({"success": True})
+
     async def _update(self, request):
         body = await request.json()
-        if self.refuses_updates or ("tensor" in request.path and not self.session):
+        if self.refuses_updates or ("disk" not in request.path and not self.session):
             return await _no("no weights from you")
+        if "distributed" in request.path:
+            await asyncio.to_thread(take_part, self.group, body)
         if not self.ignores_updates:
             self.version = body["weight_version"]
         return await _ok({"success": True})
+
+
+def take_place(body):
+    """Rank 1 of the group that a body of `/init_weights_update_group` describes, as SGLang's scheduler makes it."""
+    world, limit = body["world_size"], timedelta(seconds=20)
+    store = TCPStore(body["master_address"], body["master_port"], world, is_master=False, timeout=limit)
+    prefixed = PrefixStore(body["group_name"], store)
+    name = GroupName(body["group_name"])
+    group, _ = _new_process_group_helper(world, 1, [], Backend("gloo"), prefixed, group_name=name, timeout=limit)
+    _world.pg_group_ranks[group] = {rank: rank for rank in range(world)}
+    return group
+
+
+def take_part(group, body):
+    """Receive the tensors of a broadcast."""
+    for dtype, shape in zip(body["dtypes"], body["shapes"], strict=True):
+        dist.broadcast(torch.empty(shape, dtype=getattr(torch, dtype)), src=0, group=group)
 
 
 def answer(ids, out, versions, end):

@@ -1,7 +1,9 @@
 """The SGLang engine at a scripted server with SGLang's API: what it asks and takes, and what it guards against."""
 
+import base64
 import queue
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,6 +162,37 @@ def test_tensors_go_in_between_begin_and_end(desk, folder):
     assert one.next(Installed, 60).version == 4
     paths = [path for path, _ in one.server.calls if "weight" in path]
     assert paths[-3:] == ["/begin_weight_update", "/update_weights_from_tensor", "/end_weight_update"]
+    (handles,) = one.server.asked("/update_weights_from_tensor")[-1]["serialized_named_tensors"]
+    assert b"rebuild_storage_filename" in base64.b64decode(handles), "handles of the default strategy kill a scheduler"
+
+
+def test_a_refused_broadcast_costs_the_sender_its_life_and_neither_the_engine_nor_its_jobs(desk, folder):
+    one = desk(transport="group", update_s=30.0)
+    sender = one.engine._transport._sender.pid
+    one.server.refuses_updates = True
+    one.job(1, most=200)
+    began = time.monotonic()
+    one.engine.install(3, f"file:{folder}")
+    assert "no weights from you" in one.next(InstallFailed, 25).reason
+    assert time.monotonic() - began < 25, "it waited for its own side of the broadcast, which nobody answers"
+    assert one.next(SegmentDone).segment.versions == ((0, 200),)
+    assert not Path(f"/proc/{sender}").exists()
+
+
+def test_a_group_that_the_server_never_joins_is_given_up_in_time(folder, tmp_path):
+    server, events = ScriptedServer(), queue.SimpleQueue()
+    server.joins = False
+    settings = {"context_tokens": 500, "transport": "group", "update_s": 3.0, "restarts": 0}
+    engine = SGLangEngine(SGLangConfig(folder, server.url, log=str(tmp_path / "log"), **settings), events.put)
+    try:
+        event = events.get(timeout=40)
+        while isinstance(event, EngineReport):
+            event = events.get(timeout=40)
+        assert isinstance(event, EngineFailed)
+        assert "did not answer in 3 s" in event.reason or "TimeoutError" in event.reason
+    finally:
+        engine.close()
+        server.close()
 
 
 @pytest.mark.parametrize(
@@ -280,6 +313,32 @@ def test_a_server_that_cannot_be_started_fails_the_engine_with_its_last_words(fo
         assert "sglang" in event.reason
     finally:
         engine.close()
+
+
+def test_a_server_s_helper_that_keeps_the_output_open_holds_nobody_up(folder, tmp_path):
+    shell = tmp_path / "python"
+    shell.write_text("#!/bin/sh\nsleep 300 &\necho $! > $0.helper\necho out of memory\nexit 7\n")
+    shell.chmod(0o700)
+    events = queue.SimpleQueue()
+    settings = {"python": str(shell), "log": str(tmp_path / "log"), "context_tokens": 500, "restarts": 0}
+    engine = SGLangEngine(SGLangConfig(model=folder, **settings), events.put)
+    try:
+        event = events.get(timeout=60)
+        while isinstance(event, EngineReport):
+            event = events.get(timeout=60)
+        assert isinstance(event, EngineFailed)
+        assert "out of memory (more in" in event.reason
+        helper = int(Path(f"{shell}.helper").read_text())
+        assert not alive(helper), "what the server has left behind still runs"
+    finally:
+        engine.close()
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_the_command_line_follows_the_recipe_on_a_cpu():
