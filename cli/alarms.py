@@ -32,7 +32,7 @@ def stalled(board: Board) -> list[str]:
 
 def starved(board: Board) -> list[str]:
     """The learner mostly waits."""
-    idle = board.idle_shares().get("learner", 0.0)
+    idle = board.idle_shares().get("learner", 0.0) - board.card_shares().get("learner", 0.0)
     if idle <= IDLE or board.version_s is None:
         return []
     return [f"the learner waits {idle:.0%} of the time for responses: add generators, or raise schedule.eta"]

@@ -14,6 +14,8 @@ WINDOW_S = 30.0
 """Rates and idle shares are those of the last so many seconds."""
 BUSY = ("busy_s", "update_s", "score_s")
 """Seconds of useful work that an actor reports."""
+CARD = "card_wait_s"
+"""Seconds that it waited for a card that another had."""
 STATES = ("state_queued", "state_running", "state_cut", "state_ended", "state_scored", "eligible", "leased", "applied")
 
 
@@ -43,7 +45,7 @@ class Board:
         self.now_s = max(self.now_s, at_s)
         self._latest[name] = value
         self.health.take(name, value)
-        if name in (*BUSY, "decoded_tokens", "trained_tokens"):
+        if name in (*BUSY, CARD, "decoded_tokens", "trained_tokens"):
             self._recent.append((at_s, actor, name, value))
             if name in BUSY:
                 self._actors[actor] = None
@@ -104,6 +106,14 @@ class Board:
             if name in BUSY:
                 busy[actor] += value
         return {actor: min(1.0, max(0.0, 1.0 - value / self._span_s)) for actor, value in sorted(busy.items())}
+
+    def card_shares(self) -> dict[str, float]:
+        """Seconds of waiting for a shared card / seconds, by actor, lately; only of those who waited."""
+        waited: dict[str, float] = {}
+        for _, actor, name, value in self._recent:
+            if name == CARD:
+                waited[actor] = waited.get(actor, 0.0) + value
+        return {actor: min(1.0, value / self._span_s) for actor, value in sorted(waited.items())}
 
     @property
     def _span_s(self) -> float:

@@ -37,7 +37,11 @@ def numbers(board: Board) -> RenderableType:
     grid.add_row("accuracy", accuracy(board), "generated", f"{board.rate('decoded_tokens'):,.0f} tokens/s")
     grid.add_row("reward", shown(board, "reward", ".3f"), "trained", f"{board.rate('trained_tokens'):,.0f} tokens/s")
     grid.add_row("response", shown(board, "response_tokens", ".0f", " tokens"), "staleness", staleness(board))
-    idle = "  ".join(f"{actor} {share:.0%}" for actor, share in board.idle_shares().items())
+    cards = board.card_shares()
+    idle = "  ".join(
+        f"{actor} {share:.0%}" + (f" ({cards[actor]:.0%} for the card)" if actor in cards else "")
+        for actor, share in board.idle_shares().items()
+    )
     return Group(grid, Text(f"idle      {idle or '-'}"))
 
 

@@ -14,6 +14,7 @@ from actors.kernel.backend import Clock
 from actors.standins import mix
 from buffers.errors import UsageError
 from policies.batching import BatchingConfig
+from policies.card import Share as Card
 from policies.engine import EngineEvent
 from policies.trainer import TrainerEvent
 from rewards.reward import RewardEvent, Scored, ScoreJob
@@ -24,6 +25,7 @@ from sim.costs.curve import Curve
 from sim.doubles.device import Cores, Share
 from sim.doubles.engine import EngineDouble, EngineModel
 from sim.doubles.meter import Meter
+from sim.doubles.sharing import Sharing
 from sim.doubles.trainer import TrainerDouble
 from sim.network import Link
 from sim.world import VirtualWorld, WorldConfig
@@ -140,14 +142,18 @@ def simulated(one: Calibration, settings: dict[str, Any]) -> VirtualWorld:
     model = EngineModel(EngineCosts(one), Lengths(one), limits(settings["engine"]), False, REPORT_S)
     trainer = TrainerCosts(one)
     group = settings["schedule"]["group"]
+    sharing = turns(settings, meter)
     opened: list[str] = []
 
     def engine(_: dict[str, Any], emit: Callable[[EngineEvent], None], clock: Clock) -> EngineDouble:
         opened.append(f"engine-{len(opened)}")
-        return EngineDouble(model, emit, Share(cores, clock), (meter, opened[-1]))
+        double = EngineDouble(model, emit, Share(cores, clock), (meter, opened[-1]))
+        if sharing is not None:
+            double.share_devices(sharing, clock.now)
+        return double
 
     def learn(_: dict[str, Any], emit: Callable[[TrainerEvent], None], clock: Clock) -> TrainerDouble:
-        return TrainerDouble(trainer, emit, clock, Share(cores, clock), meter)
+        return TrainerDouble(trainer, emit, clock, Share(cores, clock), meter, sharing)
 
     def reward(_: dict[str, Any], emit: Callable[[RewardEvent], None], clock: Clock) -> Rewards:
         return Rewards(one, group, emit, Share(cores, clock))
@@ -155,6 +161,14 @@ def simulated(one: Calibration, settings: dict[str, Any]) -> VirtualWorld:
     physics = WorldConfig(link=Link(latency_ns=round(NS * one.single["message"] / 2)), supervisor="supervisor")
     doubles = {STANDINS["engine"]: engine, STANDINS["trainer"]: learn, STANDINS["reward"]: reward}
     return cluster(config, physics, doubles=doubles)
+
+
+def turns(settings: dict[str, Any], meter: Meter) -> Sharing | None:
+    """The turns that a live run's engine and trainer took on one card; None if they took none."""
+    card = msgspec.convert(settings.get("card", {}), Card)
+    if card.by != "time":
+        return None
+    return Sharing(0, False, meter, card.cache == "drop", round(NS * card.turn_s))
 
 
 def limits(engine: dict[str, Any]) -> BatchingConfig:

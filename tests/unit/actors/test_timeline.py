@@ -142,3 +142,34 @@ def test_the_file_keeps_the_schema_that_viewers_take(tmp_path):
     assert names == {"supervisor", "learner", "controller", "generator-0", "replay"}
     assert [event["name"] for event in events if event["ph"] == "i"] == ["refused"]
     assert [(event["name"], event["args"]) for event in events if event["ph"] == "C"][-1] == ("loss", {"value": 0.5})
+
+
+CARD = [
+    decided(0, "supervisor", "spawn", "g0", 1),
+    decided(0, "controller", "dispatch", 1, 1, "g0", 0),
+    decided(3_000, "replay", "store", 1, 1, 0, 9, "cut"),
+    decided(9_000, "g0", "held", 4_000_000, 8_000_000, 9_000_000, "learner"),
+    decided(9_500, "learner", "held", 3_500_000, 4_000_000, 8_000_000, "g0"),
+    decided(10_000, "controller", "dispatch", 1, 2, "g0", 0),
+    decided(12_000, "replay", "store", 1, 2, 9, 9, "stop"),
+]
+
+
+def test_a_turn_on_a_card_and_the_wait_for_it_have_the_times_that_were_told():
+    found = {(one.actor, one.name): (one.begin_ns // 1000, one.end_ns // 1000) for one in timeline(CARD).slices}
+    assert found["learner", "has the card"] == (4_000, 8_000)
+    assert found["g0", "has the card"] == (8_000, 9_000)
+    assert found["g0", "wait: learner has the card"] == (4_000, 8_000)
+    assert ("learner", "wait: g0 has the card") not in found, "half a millisecond is a look"
+
+
+def test_a_generator_waits_for_the_card_or_for_responses_and_never_for_both_at_once():
+    waits = [one for one in timeline(CARD).slices if one.actor == "g0" and one.category == "wait"]
+    assert sorted((one.begin_ns // 1000, one.end_ns // 1000, one.name) for one in waits) == [
+        (3_000, 4_000, "wait: no response to continue"),
+        (4_000, 8_000, "wait: learner has the card"),
+        (8_000, 10_000, "wait: no response to continue"),
+    ]
+    slices = timeline(CARD).slices
+    rows = [row for one, row in zip(slices, lanes(slices), strict=True) if one.category == "card"]
+    assert min(rows) > 0, "beside what an actor does by itself"

@@ -72,6 +72,17 @@ def test_the_view_shows_what_matters():
     assert "the learner waits 75% of the time" in text
 
 
+def test_waits_for_a_shared_card_are_shown_and_are_no_lack_of_responses():
+    rows = [*RUN, (10.0, "learner", "card_wait_s", 4.0), (10.0, "learner", "card_held_s", 2.0)]
+    assert board(*RUN).card_shares() == {}
+    assert board(*rows).card_shares() == {"learner": pytest.approx(0.4)}
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(panel(board(*rows), "mine"))
+    text = console.export_text()
+    assert "learner 75% (40% for the card)" in text
+    assert "the learner waits" not in text
+
+
 @pytest.mark.parametrize("name", LIMITS)
 def test_each_limit_of_training_health_sounds_beyond_it_only_and_says_what_to_do(name):
     limit = LIMITS[name]

@@ -1,6 +1,7 @@
 """A run with known costs, simulated and logged as a live one: calibration finds them, and predicts other settings."""
 
 import json
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -83,6 +84,20 @@ def test_a_run_predicts_itself_and_others(run, tmp_path):
         said = predict(found, config, seen.first)
         assert said.tokens_per_s == pytest.approx(seen.tokens_per_s, rel=0.15), name
         assert said.step_s == pytest.approx(seen.step_s, rel=0.15), name
+
+
+def test_turns_on_one_card_are_predicted_as_turns():
+    card = {"by": "time", "folder": "nobody looks there", "turn_s": 0.05}
+    taken = {}
+    for name, more in (("apart", {}), ("together", {"card": card})):
+        world = simulated(KNOWN, {**settings(), **more})
+        assert world.run(10_000, finished)
+        turns = sorted(tuple(one.fields[1:3]) for one in world.decisions if one.kind == "held")
+        assert all(begin >= end for (_, end), (begin, _) in pairwise(turns))
+        taken[name] = (len(turns), world.now)
+    assert taken["apart"][0] == 0
+    assert taken["together"][0] > 2 * 14
+    assert taken["together"][1] > taken["apart"][1], "what is done in turns takes longer"
 
 
 def test_negative_costs_are_left_out():
