@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from buffers.errors import UsageError
+
 NAME = "doctor"
 HELP = "check this machine, and say what each example needs"
 
@@ -47,7 +49,8 @@ def main(args: argparse.Namespace) -> int:
     print("\nexamples")
     gpu = cards()
     for path in sorted(EXAMPLES.glob("*.toml")):
-        print(f"  {path.name:<22} {'; '.join(needs(tomllib.loads(path.read_text(encoding='utf-8')), gpu))}")
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+        print(f"  {path.name:<22} {'; '.join([*needs(config, gpu), *card(path, config)])}")
     return 0 if all(one.good for one in findings) else 1
 
 
@@ -165,6 +168,23 @@ def needs(config: dict[str, Any], gpus: list[str]) -> list[str]:
     if config.get("task", {}).get("name") == "gym" and not importlib.util.find_spec("reasoning_gym"):
         found.append('MISSING reasoning-gym: pip install "braid-rl[tasks]"')
     return found
+
+
+def card(path: Path, config: dict[str, Any]) -> list[str]:
+    """What one card has to hold for a config that shares it; a model that is not there yet cannot be counted."""
+    if config.get("cluster", {}).get("placement") != "colocated":
+        return []
+    if not Path(config.get("model", {}).get("path", "")).is_dir():
+        return ["one card for all roles: braid train --check says what of it, once the model is there"]
+    from cli import configuration
+    from cli.one_card import plan_card
+    from cli.run_config import RunConfig
+
+    try:
+        plan = plan_card(configuration.load(RunConfig, path), config["model"]["path"])
+    except UsageError as problem:
+        return [f"MISSING room on one card: {problem}"]
+    return [plan.words]
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (python, processors, memory, shared_memory, ports, packages, gpu)

@@ -82,6 +82,11 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
     if "wandb" in config.sinks and importlib.util.find_spec("wandb") is None:
         raise UsageError('sinks names wandb, which is not installed; pip install "braid-rl[wandb]" or leave it out')
     if config.model.path:
+        if not Path(config.model.path).is_dir():
+            raise UsageError(
+                f"model.path = {config.model.path!r}: there is no such folder; download a Hugging Face model there, or "
+                "name one that is here"
+            )
         load_tokenizer(config.model.path)
     if config.generates_with == "sglang":
         find_sglang(config.sglang)

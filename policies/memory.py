@@ -110,8 +110,8 @@ def fit_engine(size: Size, config: TorchEngineConfig, room_bytes: int, key: str)
     if rows < 1:
         least = need.resident + need.working + 2 * row
         raise UsageError(
-            f"{key} leaves the engine {room_bytes / GIB:.2f} GiB; weights (twice while new ones go in) and one context "
-            f"of {config.context_tokens} tokens need {least / GIB:.2f}: raise {key} or lower engine.context_tokens"
+            f"{key} leaves its engine {room_bytes / GIB:.2f} GiB; weights (twice while new ones go in) and one context "
+            f"of {config.context_tokens} tokens need {least / GIB:.2f}: raise it, or lower engine.context_tokens"
         )
     slots = min(config.slots, rows)
     return dataclasses.replace(config, slots=slots, cached_rows=min(config.cached_rows, rows - slots))

@@ -99,7 +99,7 @@ def test_an_engine_is_given_as_many_rows_as_fit_and_slots_go_last(sizes, rows, s
 
 
 def test_a_share_without_room_for_one_context_is_refused_with_what_it_needs(sizes):
-    with pytest.raises(UsageError, match=r"cluster.engine_memory = 0.1 leaves the engine 0.00 GiB.*100 tokens need"):
+    with pytest.raises(UsageError, match=r"cluster.engine_memory = 0.1 leaves its engine 0.00 GiB.*100 tokens need"):
         fit_engine(sizes["qwen3"], CONFIG, 2 * sizes["qwen3"].weight_bytes, "cluster.engine_memory = 0.1")
 
 
