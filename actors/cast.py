@@ -16,7 +16,6 @@ from actors.evaluator import Evaluator, EvaluatorConfig, Ports
 from actors.generator import Generator
 from actors.kernel.backend import Shop
 from actors.kernel.context import Actor, ActorSpec
-from actors.kernel.loading import load
 from actors.kernel.operations import Message
 from actors.kernel.supervision import RestartPolicy
 from actors.learner import Learner
@@ -24,7 +23,7 @@ from actors.recorder import Recorder
 from actors.replay import Replay
 from actors.rewarder import Rewarder
 from actors.roster import Pace, Roster
-from actors.schedules.schedule import Schedule, ScheduleConfig
+from actors.schedules.schedule import ScheduleConfig, find_schedule
 from actors.supervisor import Supervisor
 from buffers.buffer import Buffer
 from buffers.config import BufferConfig
@@ -120,8 +119,7 @@ def buffer_config(settings: RunSettings) -> BufferConfig:
 def controller(spec: ActorSpec, shop: Shop, emit: Emit) -> Actor:
     """Build the controller with the run's schedule."""
     settings = settings_of(spec)
-    rule: type[Schedule] = load(settings.rule)
-    return Controller(settings.roster, settings.pace, rule(settings.schedule))
+    return Controller(settings.roster, settings.pace, find_schedule(settings.rule, settings.schedule))
 
 
 def generator(spec: ActorSpec, shop: Shop, emit: Emit) -> Actor:

@@ -52,8 +52,10 @@ def answer(model: Path, questions: Sequence[Question], max_tokens: int) -> Itera
 
 
 def existing_model(folder: str) -> Path:
-    """The path of a model folder; `UsageError` if there is none."""
+    """The path of a model folder, or of the newest version of a run's folder; `UsageError` if there is none."""
     path = Path(folder)
+    versions = sorted(found.parent for found in path.glob("versions/v*/config.json"))
+    path = versions[-1] if versions else path
     if not (path / "config.json").is_file():
         raise UsageError(f"{folder} is no Hugging Face model folder (no config.json); try RUN/versions/v00000100")
     return path

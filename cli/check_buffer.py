@@ -7,11 +7,9 @@ buffer at all.
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
-from pathlib import Path
 
 from buffers.errors import UsageError
+from buffers.plugin import load
 
 NAME = "check-buffer"
 HELP = "property-test a buffer of your own"
@@ -31,14 +29,7 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(f"check-buffer needs hypothesis: pip install 'braid-rl[testing]' ({error})") from error
     if args.examples < 1:
         raise UsageError(f"--examples is {args.examples}; it must be at least 1")
-    module, _, name = args.buffer.partition(":")
-    if not module or not name:
-        raise UsageError(f"{args.buffer!r} must be MODULE:NAME, e.g. my_module:MyBuffer")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"{args.buffer} cannot be found ({error}); name a module that can be imported") from error
+    factory = load(args.buffer)
     try:
         report = check(factory, args.examples)
     except BrokenBuffer as broken:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 NAME = "eval"
@@ -12,9 +13,9 @@ HELP = "measure a model folder's accuracy on the held-out problems of a task"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("model", help="a Hugging Face model folder, e.g. RUN/versions/v00000100")
-    parser.add_argument("--task", default="chains", help="a file of rewards/tasks (default: chains)")
-    parser.add_argument("--task-seed", type=int, default=7, help="seed of the task's problems (a run's own seed)")
+    parser.add_argument("model", help="a run's folder, or a Hugging Face model folder, e.g. RUN/versions/v00000100")
+    parser.add_argument("--task", default="", help="a file of rewards/tasks, or module:name (default: the run's own)")
+    parser.add_argument("--task-seed", type=int, help="seed of the task's problems (default: the run's own)")
     parser.add_argument("-n", type=int, default=256, help="problems")
     parser.add_argument("--samples", type=int, default=8, help="answers sampled at temperature 1 per problem")
     parser.add_argument("--max-tokens", type=int, default=208)
@@ -49,8 +50,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
         raise UsageError(f"-n {args.n} --samples {args.samples} --max-tokens {args.max_tokens}: give positive numbers")
     folder = existing_model(args.model)
     codec = load_tokenizer(folder)
-    settings: dict[str, Any] = {"seed": args.task_seed}
-    task = find_task(args.task, settings)
+    task = find_task(*chosen_task(folder, args.task, args.task_seed))
     problems = task.prompts("held_out", args.n)
     rounds = 1 + args.samples
     stop = (codec.eos_token_id,)
@@ -67,3 +67,17 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
         outcomes[number] = task.outcome(text, problems[number // rounds].answer)
         lengths[number] = segment.length
     return summarize(outcomes, lengths, rounds)
+
+
+def chosen_task(folder: Path, name: str, seed: int | None) -> tuple[str, dict[str, Any]]:
+    """Name and settings of the task: as asked, or else of the run that the model folder lies in (RUN/versions/...)."""
+    from cli.configuration import read_table
+    from rewards.tasks.finding import seeded
+
+    config = folder.resolve().parent.parent / "config.toml"
+    own: dict[str, Any] = read_table(config).get("task", {}) if config.is_file() else {}
+    settings = {} if name else dict(own.get("settings", {}))
+    name = name or own.get("name", "chains")
+    if seed is not None:
+        settings.pop("seed", None)
+    return name, seeded(name, settings, 7 if seed is None else seed)

@@ -157,5 +157,6 @@ def complain(error: Exception, status: int, debug: bool) -> int:
 
 
 def run() -> NoReturn:
-    """Entry point of the installed command."""
+    """Entry point of the installed command. Code of a person (`module:name`) is found in the folder it is typed in."""
+    sys.path.append(str(Path.cwd()))  # last, so that a person's file never takes the place of one of ours
     sys.exit(main())

@@ -24,6 +24,7 @@ import numpy as np
 from actors.cast import RunSettings, buffer_config
 from actors.evaluator import EvaluatorConfig, Problem
 from actors.roster import Roster
+from actors.schedules.schedule import find_schedule
 from buffers.buffer import Buffer
 from buffers.errors import UsageError
 from buffers.rows import PromptRow
@@ -31,7 +32,7 @@ from buffers.segment import token_arrays
 from cli import configuration
 from cli.main import complain
 from cli.one_card import plan_card
-from cli.run_config import RunConfig
+from cli.run_config import RunConfig, shortened
 from policies import warmup
 from policies.device import find_device
 from policies.engine import Sampling
@@ -39,8 +40,10 @@ from policies.engines.sglang.config import SGLangConfig
 from policies.models import use_threads
 from policies.objectives.objective import find_objective
 from policies.tokens import Codec, character_tokenizer, encode, load_tokenizer
+from rewards.scorer import Config as ScorerConfig
+from rewards.scorer import check as check_rewards
 from rewards.tasks.chains import CAREFUL
-from rewards.tasks.finding import find_task
+from rewards.tasks.finding import find_task, seeded
 from rewards.tasks.task import Prompt, Task
 
 DISK_BYTES = 1 << 30
@@ -56,6 +59,8 @@ class Order(msgspec.Struct, frozen=True):
     """`part.key=value` of the command line."""
     run_dir: str = ""
     """Empty: check only."""
+    short: bool = False
+    """Make it a look rather than a result (`cli.run_config.shortened`)."""
 
 
 def main(argv: list[str]) -> int:
@@ -73,12 +78,9 @@ def main(argv: list[str]) -> int:
 def prepare(order: Order, say: Callable[[str], None]) -> None:
     """Check everything; then, if a folder is named, fill it."""
     config = configuration.load(RunConfig, Path(order.config) if order.config else None, order.settings)
-    config = with_seed(config)
+    config = with_seed(shortened(config) if order.short else config)
     task = find_task(config.task.name, config.task.settings)
-    find_objective(config.trainer.objective, config.trainer.objective_settings).check(
-        config.trainer.update.updates_per_reference
-    )
-    Buffer(buffer_config(RunSettings(schedule=config.schedule, buffer=config.buffer)))  # refuses what cannot work
+    check_plugins(config)
     if "wandb" in config.sinks and importlib.util.find_spec("wandb") is None:
         raise UsageError('sinks names wandb, which is not installed; pip install "braid-rl[wandb]" or leave it out')
     if config.model.path:
@@ -120,6 +122,15 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
     (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(settings), indent=1))
 
 
+def check_plugins(config: RunConfig) -> None:
+    """See that what the config names can be made: objective, schedule, priority rule, rewards."""
+    objective = find_objective(config.trainer.objective, config.trainer.objective_settings)
+    objective.check(config.trainer.update.updates_per_reference)
+    find_schedule(config.rule, config.schedule)
+    Buffer(buffer_config(RunSettings(schedule=config.schedule, buffer=config.buffer)))  # refuses what cannot work
+    check_rewards(msgspec.convert(scorer_section(config), ScorerConfig))
+
+
 def find_sglang(config: SGLangConfig) -> None:
     """See that servers can be started where the config says; one that runs already is looked for later."""
     if importlib.util.find_spec("aiohttp") is None:
@@ -138,7 +149,7 @@ def find_sglang(config: SGLangConfig) -> None:
 
 def with_seed(config: RunConfig) -> RunConfig:
     """Let the task's and the warm-up's seeds follow the run's."""
-    task = dataclasses.replace(config.task, settings={"seed": config.seed, **config.task.settings})
+    task = dataclasses.replace(config.task, settings=seeded(config.task.name, config.task.settings, config.seed))
     rise = dataclasses.replace(config.model.warmup, seed=config.seed)
     return dataclasses.replace(config, task=task, model=dataclasses.replace(config.model, warmup=rise))
 
@@ -209,12 +220,6 @@ def run_settings(config: RunConfig, folder: Path, codec: Codec) -> dict[str, Any
     trainer = dataclasses.replace(
         config.trainer, model=model, checkpoints=str((folder / "versions").resolve()), ring=ring_name(folder)
     )
-    task_outcome = {"task_outcome": {"task": config.task.name, "settings": config.task.settings}}
-    scorer = {
-        "rewards": config.rewards.rewards or ("task_outcome",),
-        "settings": {**task_outcome, **config.rewards.settings},
-        "seconds": config.rewards.seconds,
-    }
     python = str(Path(config.sglang.python).absolute()) if config.sglang.python else ""
     logs = folder.resolve() / "logs"
     sglang = dataclasses.replace(config.sglang, model=model, python=python, log=str(logs / "sglang.log"))
@@ -229,12 +234,20 @@ def run_settings(config: RunConfig, folder: Path, codec: Codec) -> dict[str, Any
         "sglang": sglang,
         "own": {name: {"sglang": {"log": str(logs / f"sglang-{name}.log")}} for name in names},
         "trainer": trainer,
-        "scorer": scorer,
+        "scorer": scorer_section(config),
         "store": {"path": str((folder / "store").resolve())},
         "prompts": {"path": str((folder / "prompts.msgpack").resolve())},
         "problems": {"path": str((folder / "problems.msgpack").resolve())},
     }
     return {**msgspec.to_builtins(shared), **msgspec.to_builtins(sections)}
+
+
+def scorer_section(config: RunConfig) -> dict[str, Any]:
+    """The scorer's section: the rewards of the config, or the task's own outcome."""
+    names = config.rewards.rewards or ("task_outcome",)
+    own = {"task_outcome": {"task": config.task.name, "settings": config.task.settings}}
+    settings = {**(own if "task_outcome" in names else {}), **config.rewards.settings}
+    return {"rewards": names, "settings": settings, "seconds": config.rewards.seconds}
 
 
 def ring_name(folder: Path) -> str:

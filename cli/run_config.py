@@ -12,8 +12,10 @@ What follows from other keys or from the run's folder (paths, seeds, names) is f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+import msgspec
 
 from actors.cast import BufferSettings
 from actors.evaluator import EvaluatorConfig
@@ -33,7 +35,7 @@ class TaskSection:
     """What is asked."""
 
     name: str = "chains"
-    """A file of `rewards/tasks`."""
+    """A file of `rewards/tasks`, or `module:name` of a person's function or class."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Keys of the task's own config; `seed` follows the run's unless it is given here."""
     train_prompts: int = 2048
@@ -165,3 +167,20 @@ class RunConfig:
         if not both or self.sglang.evaluator == "torch":
             used["engine"] = self.engine.context_tokens
         return used
+
+
+def shortened(config: RunConfig) -> RunConfig:
+    """A config lowered to what shows in a minute whether everything works; it shows no result."""
+    schedule, evaluator, rise = config.schedule, config.evaluator, config.model.warmup
+    few = replace(
+        rise, pass_mark=min(rise.pass_mark, 0.75), pass_mark_b=min(rise.pass_mark_b, 0.5), rounds=min(rise.rounds, 1)
+    )
+    return replace(
+        config,
+        task=replace(
+            config.task, train_prompts=min(config.task.train_prompts, 512), held_out=min(config.task.held_out, 32)
+        ),
+        model=replace(config.model, warmup=few),
+        schedule=msgspec.structs.replace(schedule, versions=min(schedule.versions, 5)),
+        evaluator=msgspec.structs.replace(evaluator, every=1000, samples=min(evaluator.samples, 2)),
+    )

@@ -10,7 +10,7 @@ HELP = "print a model folder's answers to a prompt"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("model", help="a Hugging Face model folder, e.g. RUN/versions/v00000100")
+    parser.add_argument("model", help="a run's folder, or a Hugging Face model folder, e.g. RUN/versions/v00000100")
     parser.add_argument("prompt", help='e.g. "a6b+c*d(="')
     parser.add_argument("-n", type=int, default=4, help="answers")
     parser.add_argument("--temperature", type=float, default=1.0, help="0 is greedy")

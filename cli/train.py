@@ -4,6 +4,7 @@ braid train                            the CPU example
 braid train my.toml --set schedule.eta=2 --seed 7 --run-dir runs/mine
 braid train --resume runs/mine         exactly where it stopped
 braid train my.toml --check            validates, runs nothing
+braid train my.toml --short            a few versions: whether everything works, no result
 braid train my.toml --cluster ray --address HEAD:6379      placed on the nodes of a cluster
 """
 
@@ -46,6 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keys", default="", metavar="FILE", help="keys for TCP, from braid keys (default: fresh ones)"
     )
+    parser.add_argument("--short", action="store_true", help="few versions and problems: a look, not a result")
     parser.add_argument("--check", action="store_true", help="validate the config and leave")
 
 
@@ -54,13 +56,15 @@ def main(args: argparse.Namespace) -> int:
     if args.address and not args.cluster:
         raise UsageError(f"--address {args.address} names a cluster; add --cluster ray")
     if args.resume:
-        if args.config or args.settings or args.seed is not None or args.run_dir:
-            raise UsageError("--resume takes the config of the run; leave out config, --set, --seed and --run-dir")
+        if args.config or args.settings or args.seed is not None or args.run_dir or args.short:
+            raise UsageError(
+                "--resume takes the config of the run; leave out config, --set, --seed, --short and --run-dir"
+            )
         return run(Path(args.resume), args)
     config = args.config or str(EXAMPLE)
     settings = list(args.settings) + ([f"seed={args.seed}"] if args.seed is not None else [])
     if args.check:
-        status = prepare(config, settings, "")
+        status = prepare(config, settings, "", args.short)
         if not status:
             print("the config is valid")
         return status
@@ -68,14 +72,17 @@ def main(args: argparse.Namespace) -> int:
     folder = Path(args.run_dir or f"runs/{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty; name another --run-dir, or go on with --resume {folder}")
-    status = prepare(config, settings, str(folder))
+    status = prepare(config, settings, str(folder), args.short)
     return status or run(folder, args)
 
 
-def prepare(config: str, settings: list[str], run_dir: str) -> int:
+def prepare(config: str, settings: list[str], run_dir: str, short: bool) -> int:
     """Prepare (or only check) in a process of its own, which loads torch and leaves; its exit status."""
-    order = json.dumps({"config": config, "settings": settings, "run_dir": run_dir})
-    process = subprocess.Popen([sys.executable, "-m", "cli.prepare", order])
+    from actors.live.places import import_path
+
+    order = json.dumps({"config": config, "settings": settings, "run_dir": run_dir, "short": short})
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(import_path())}
+    process = subprocess.Popen([sys.executable, "-P", "-m", "cli.prepare", order], env=env)
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -9,13 +9,13 @@ directory and with the import path of the run.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 from buffers.errors import UsageError
+from buffers.plugin import load
 from rewards.answered import Answered
 
 COMPONENT = "outcome"
@@ -39,15 +39,9 @@ def build(config: Config) -> Callable[[Answered], dict[str, float]]:
 
 def find_function(name: str) -> Score:
     """The function called `module:name`."""
-    module, colon, attribute = name.partition(":")
-    if not module or not attribute or not colon:
-        raise UsageError(f"reward function = {name!r}: write module:name, e.g. my_rewards:score")
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except Exception as error:
-        raise UsageError(f"reward function = {name!r}: cannot import {module}: {error}") from None
+    found = load(name, "reward")
     if not callable(found):
-        raise UsageError(f"reward function = {name!r}: {module} has no function {attribute}")
+        raise UsageError(f"reward = {name!r} is no function; write module:name, e.g. my_rewards:score")
     return cast("Score", found)
 
 

@@ -15,9 +15,9 @@ from actors.kernel.asks import Window
 from actors.kernel.backend import Decision, Envelope
 from actors.kernel.cell import Cell
 from actors.kernel.context import ActorSpec
-from actors.kernel.loading import load
 from actors.kernel.operations import Message
 from buffers.errors import ContractError
+from buffers.plugin import load
 from sim.kernel import Event
 from sim.network import Lane
 from sim.place import Parcel, as_it_is

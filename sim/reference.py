@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from buffers.sum_tree import SumTree
+
 from buffers.answers import (
     Appended,
     AttemptFailed,
@@ -38,7 +40,6 @@ from buffers.errors import InvalidSegment
 from buffers.learning import LAW_STREAM
 from buffers.priorities import Signal, load
 from buffers.segment import Segment, check_segment
-from buffers.sum_tree import SumTree
 
 Complain = Callable[[int, str], None]
 

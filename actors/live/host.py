@@ -23,7 +23,6 @@ from actors.kernel.asks import Window
 from actors.kernel.backend import Decision, Envelope
 from actors.kernel.codec import Codec
 from actors.kernel.context import ActorSpec
-from actors.kernel.loading import load
 from actors.kernel.operations import ns
 from actors.live import control
 from actors.live.directory import LAUNCHER, Directory
@@ -33,6 +32,7 @@ from actors.live.links import Link, Links
 from actors.live.loop import Loop
 from actors.messages import ActorDied
 from buffers.errors import ContractError, WireError
+from buffers.plugin import load
 
 REASONS_SHOWN = 64
 """Strangers' messages are reported once for each reason, and for no more reasons than this."""

@@ -15,13 +15,13 @@ from actors.kernel.asks import Window
 from actors.kernel.backend import Decision, Envelope
 from actors.kernel.cell import Cell
 from actors.kernel.context import ActorSpec
-from actors.kernel.loading import load
 from actors.kernel.operations import Message
 from actors.live.directory import file_name
 from actors.live.disk import Disk
 from actors.live.keys import Keys
 from actors.live.loop import Timer
 from buffers.errors import ContractError
+from buffers.plugin import load
 
 if TYPE_CHECKING:
     from actors.live.host import Host

@@ -1,7 +1,7 @@
 """A schedule: every choice in which synchronous, k-step and fully asynchronous training differ, as one object.
 
 The cast asks it; it answers from what it is shown and keeps no state of its own. Your own schedule is a class with
-these methods in one file (`schedule = "my_module:MySchedule"`); try it in `sim/`, run it live unchanged.
+these methods in one file (`rule = "my_module:MySchedule"`); try it in `sim/`, run it live unchanged.
 
     synchronous       eta = 0, whole responses, drain          one-step-off   eta = 1, whole responses, drain
     k-step            eta = k, whole responses, drain          asynchronous   eta >= 1, segments, in-flight updates
@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from buffers.errors import UsageError
+from buffers.plugin import load
 
 
 class ScheduleConfig(msgspec.Struct, frozen=True):
@@ -173,6 +174,19 @@ class Schedule:
     def budget(self, job: JobView) -> int:
         """Segment budget of a job in tokens."""
         return self.config.segment_tokens if self.config.partial else self.config.max_response_tokens
+
+
+def find_schedule(name: str, config: ScheduleConfig) -> Schedule:
+    """The schedule `module:name` with these settings; `UsageError` for what is none."""
+    kind = load(name, "rule")
+    missing = [part for part in ("room", "groups_to_open", "choose", "budget") if not hasattr(kind, part)]
+    if missing or not isinstance(kind, type):
+        lacks = f"it lacks {', '.join(missing)}" if missing else "it is no class"
+        raise UsageError(
+            f"rule = {name!r} is no schedule: {lacks}; make it a subclass of {Schedule.__module__}:Schedule"
+        )
+    schedule: Schedule = kind(config)
+    return schedule
 
 
 def _rank(worker: WorkerView, job: JobView) -> tuple[bool, float, str]:

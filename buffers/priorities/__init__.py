@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from buffers import plugin
 from buffers.errors import ContractError, UsageError
 
 
@@ -63,12 +64,17 @@ def names() -> tuple[str, ...]:
 
 def load(name: str, options: Mapping[str, float]) -> PriorityRule:
     """Make the rule called `name`; raises `UsageError` for an unknown name or option."""
-    module, _, attribute = name.partition(":")
-    if not attribute and name not in names():
+    if ":" in name:
+        kind = plugin.load(name, "buffer.priority")
+    elif name in names():
+        kind = importlib.import_module(f"{__name__}.{name}").Rule
+    else:
         raise UsageError(f"buffer.priority is {name!r}; it is one of {', '.join(names())}, or module:name")
     try:
-        found = importlib.import_module(module if attribute else f"{__name__}.{name}")
-        rule: PriorityRule = getattr(found, attribute or "Rule")(**options)
-    except (ImportError, AttributeError, TypeError) as error:
+        rule: PriorityRule = kind(**options)
+    except TypeError as error:
         raise UsageError(f"buffer.priority {name!r} with {dict(options)} cannot be made: {error}") from error
+    for needed in ("proportional", "priority"):
+        if not hasattr(rule, needed):
+            raise UsageError(f"buffer.priority {name!r} is no rule: it needs {needed}, see buffers/priorities")
     return rule

@@ -1,7 +1,8 @@
 """The Objective port: rewards of groups to advantages, and log-probabilities to a loss.
 
-An objective is one file in this folder (or any module, named `module:class`) with a frozen `Config` and a class
-`Objective` that is made from it and names it as `config_type`. It is pure: no state, no model, no randomness.
+An objective is one file in this folder (or any class, named `module:name`) with a frozen `Config` and a class
+`Objective` that is made from it and names it as `config_type`; or a function, see `function.py`. It is pure: no state,
+no model, no randomness.
 
     rewards [B], groups [B] --advantages--> [B]          over the whole update, so that groups are whole
     Tokens [B, T] -----------loss---------> Loss         additive over trajectories, so micro-batches add up
@@ -22,11 +23,13 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 
 from buffers.errors import UsageError
+from buffers.plugin import load
 
 Tensor = torch.Tensor
 DivideBy = Literal["sequences", "tokens"]
@@ -102,19 +105,28 @@ def count_truncated(ahead_BT: Tensor, behind_BT: Tensor, mask_BT: Tensor, limit:
 
 
 def find_objective(name: str, settings: Mapping[str, Any] | None = None) -> Objective:
-    """The objective called `name` (a file of this folder, or `module:class`), made from `settings`."""
-    module_name, _, class_name = name.partition(":")
-    path = module_name if class_name else f"policies.objectives.{name}"
-    try:
-        kind = getattr(importlib.import_module(path), class_name or "Objective")
-    except (ImportError, AttributeError) as problem:
-        raise UsageError(
-            f"no objective {name!r} ({problem}); give a file of policies/objectives or module:class"
-        ) from None
-    known = [field.name for field in fields(kind.config_type)]
+    """The objective called `name` (a file of this folder, or `module:name`), made from `settings`."""
+    if ":" in name:
+        kind = load(name, "objective")
+    elif name in (known := known_objectives()):
+        kind = importlib.import_module(f"{__package__}.{name}").Objective
+    else:
+        raise UsageError(f"no objective {name!r}; there are {', '.join(known)}; or write module:name")
+    if not isinstance(kind, type):  # a person's function
+        kind = importlib.import_module(f"{__package__}.function").made_of(name, kind)
+    config_type: Any = getattr(kind, "config_type", None)
+    if not hasattr(config_type, "__dataclass_fields__"):
+        raise UsageError(f"objective {name!r} has no config_type; name a dataclass of its settings there")
+    allowed = [field.name for field in fields(config_type)]
     for key in settings or {}:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1, 0.0)
-            raise UsageError(f"objective {name!r} has no setting {key!r}; did you mean {near[0] if near else known}?")
-    objective: Objective = kind(kind.config_type(**(settings or {})))
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, 1, 0.0)
+            raise UsageError(f"objective {name!r} has no setting {key!r}; did you mean {near[0] if near else allowed}?")
+    objective: Objective = kind(config_type(**(settings or {})))
     return objective
+
+
+def known_objectives() -> list[str]:
+    """The files of this folder that are objectives."""
+    files = sorted(path.stem for path in Path(__file__).parent.glob("*.py"))
+    return [name for name in files if name not in ("__init__", "objective", "function")]

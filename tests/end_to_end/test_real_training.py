@@ -141,9 +141,9 @@ BAD = [
 ]
 
 
-def prepare_here(config, settings, run_dir):
+def prepare_here(config, settings, run_dir, short):
     """What `braid train` starts as a process, in this one: torch is loaded once for all cases."""
-    return cli.prepare.main([json.dumps({"config": config, "settings": settings, "run_dir": run_dir})])
+    return cli.prepare.main([json.dumps({"config": config, "settings": settings, "run_dir": run_dir, "short": short})])
 
 
 @pytest.mark.parametrize(("words", "remedy"), BAD, ids=[" ".join(words) for words, _ in BAD])

@@ -44,6 +44,8 @@ def test_unknown_rules_and_options_are_refused(name: str) -> None:
         load(name, {})
     with pytest.raises(UsageError, match="heat"):
         load("uniform", {"heat": 1.0})
+    with pytest.raises(UsageError, match="no rule: it needs proportional"):
+        load("collections:OrderedDict", {})
 
 
 @pytest.mark.parametrize("name", ["freshness", "spread_freshness"])

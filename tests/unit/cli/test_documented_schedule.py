@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.kernel.loading import load
 from actors.schedules.schedule import JobView, Schedule
+from buffers.plugin import load
 from cli import configuration
 from cli.main import main
 from cli.run_config import RunConfig

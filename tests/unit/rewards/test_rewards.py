@@ -175,5 +175,5 @@ def test_a_function_that_returns_anything_else_is_an_error(result):
 
 @pytest.mark.parametrize("name", ["", "math", "math:", ":sqrt", "no_such_module:score", "math:no_such", "math:pi"])
 def test_a_function_that_cannot_be_found_is_named(name):
-    with pytest.raises(UsageError, match="reward function = "):
+    with pytest.raises(UsageError, match="reward = "):
         function.find_function(name)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from actors.kernel.loading import load
 from buffers.errors import UsageError
+from buffers.plugin import load
 
 
 def test_a_name_is_loaded_with_its_attributes():
@@ -19,8 +19,17 @@ def test_a_wrong_name_is_named_in_one_line(name):
     assert "\n" not in str(error.value)
 
 
-def test_a_module_that_lacks_something_else_is_not_called_missing(tmp_path, monkeypatch):
-    (tmp_path / "halfway.py").write_text("import no_such_module_at_all\n")
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
+        ("def x(:", "SyntaxError: invalid syntax"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_module_that_does_not_import_is_not_called_missing(source, said, tmp_path, monkeypatch):
+    (tmp_path / "halfway.py").write_text(f"{source}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError):
+    with pytest.raises(UsageError, match="halfway cannot be imported") as error:
         load("halfway:x")
+    assert said in str(error.value)
