@@ -14,12 +14,6 @@ import cli.train
 from tests.end_to_end import training
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """Warmed-up models, made once for all tests of this file."""
-    return tmp_path_factory.mktemp("warmups")
-
-
 def ledger_closes(summary):
     ledger = summary["ledger"]
     return ledger["opened"] == ledger["trained"] + ledger["evicted"] + ledger["failed"] + ledger["in_flight"]
