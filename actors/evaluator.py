@@ -39,8 +39,11 @@ class EvaluatorConfig(msgspec.Struct, frozen=True):
     samples_between: int = 1
     """The same for the versions between."""
     max_response_tokens: int = 256
+    """Cap on an answer; a run takes `schedule.max_response_tokens`."""
     seed: int = 1
+    """Of the sampling."""
     stop_ids: tuple[int, ...] = ()
+    """Token ids that end an answer; a run takes the tokenizer's."""
 
 
 class Evaluator:

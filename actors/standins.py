@@ -36,15 +36,21 @@ class Script(msgspec.Struct, frozen=True):
     """What the stand-ins do, and how long it takes."""
 
     seed: int = 0
+    """Of lengths, outcomes and tokens."""
     payload: Literal["ghost", "arrays"] = "ghost"
+    """`ghost`: tokens are counted and not made; `arrays`: they are made."""
     token_s: float = 0.001
     """Time per decoded token of one job."""
     slots: int = 8
+    """Jobs that an engine runs at once."""
     mean_tokens: int = 48
     """Mean response length; lengths are spread evenly over [1, 2 * mean)."""
     install_s: float = 0.002
+    """Time to install a version."""
     step_s: float = 0.05
+    """Time of an update."""
     checkpoint_s: float = 0.005
+    """Time of a checkpoint."""
     report_s: float = 0.0
     """From a durable checkpoint to the word of it."""
     expose_s: float = 0.0
@@ -52,6 +58,7 @@ class Script(msgspec.Struct, frozen=True):
     begin_key: str = ""
     """The trainer is not ready before its disk holds this key: whoever watches the start puts it there."""
     score_s: float = 0.002
+    """Time of a scoring."""
     solve_share: float = 0.5
     """Share of responses with outcome 1."""
     fail_score_every: int = 0

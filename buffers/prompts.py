@@ -33,8 +33,11 @@ class Lesson:
     """From `version` on draw only prompts with low <= difficulty <= high."""
 
     version: int
+    """From this version on."""
     low: float = -1e9
+    """Least difficulty."""
     high: float = 1e9
+    """Greatest difficulty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task-seed", type=int, help="seed of the task's problems (default: the run's own)")
     parser.add_argument("-n", type=int, default=256, help="problems")
     parser.add_argument("--samples", type=int, default=8, help="answers sampled at temperature 1 per problem")
-    parser.add_argument("--max-tokens", type=int, default=208)
+    parser.add_argument("--max-tokens", type=int, default=208, help="longest answer")
     parser.add_argument("--seed", type=int, default=1, help="seed of the sampling")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -62,6 +62,7 @@ class SamplingSection:
     """How training tokens are drawn."""
 
     temperature: float = 1.0
+    """Divides the logits; recorded log-probabilities are those of the divided ones."""
 
     def __post_init__(self) -> None:
         """Training needs a distribution to correct for."""
@@ -76,6 +77,7 @@ class RewardsSection:
     rewards: tuple[str, ...] = ()
     """Files of `rewards/` or `module:name`; empty: the task's own outcome."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Reward to the keys of its own config."""
     seconds: float = 10.0
     """Wall time of one answer."""
 
@@ -85,10 +87,13 @@ class RunConfig:
     """Everything that `braid train` reads."""
 
     name: str = "run"
+    """What the run is called in its charts."""
     seed: int = 7
+    """Of everything: task, warm-up, sampling, draws."""
     generators: int = 1
     """Generator processes."""
     rewarders: int = 1
+    """Rewarder processes."""
     generates_with: str = "torch"
     """The generators' engine: torch ([engine]) or sglang ([sglang])."""
     rule: str = "actors.schedules.schedule:Schedule"

@@ -14,9 +14,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", help='e.g. "a6b+c*d(="')
     parser.add_argument("-n", type=int, default=4, help="answers")
     parser.add_argument("--temperature", type=float, default=1.0, help="0 is greedy")
-    parser.add_argument("--top-p", type=float, default=1.0)
-    parser.add_argument("--max-tokens", type=int, default=208)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest tokens of this share")
+    parser.add_argument("--max-tokens", type=int, default=208, help="longest answer")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
     parser.add_argument("--chat", action="store_true", help="put the prompt through the tokenizer's chat template")
 
 

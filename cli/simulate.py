@@ -45,11 +45,16 @@ class SimConfig:
     """What is simulated."""
 
     seed: int = 0
+    """Of everything that is drawn."""
     generators: int = 2
+    """Generator processes."""
     rewarders: int = 1
+    """Rewarder processes."""
     prompts: int = 64
+    """Size of the prompt set."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     rule: str = "actors.schedules.schedule:Schedule"
+    """The class that schedules (`module:name`)."""
     buffer: BufferSettings = field(default_factory=BufferSettings)
     pace: Pace = field(default_factory=Pace)
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)

@@ -31,6 +31,7 @@ class Config:
     """What a token and a response are worth."""
 
     max_token_lag: int = 8
+    """Tokens that are older than so many versions bear no loss."""
     components: tuple[tuple[str, float], ...] = (("outcome", 1.0),)
     """(name, weight) of the reward components that count."""
     length: length_reward.Config = field(default_factory=length_reward.Config)

@@ -21,6 +21,7 @@ class Config:
     """When it counts, and how much."""
 
     weight: float = 0.0
+    """Of the length reward beside the components; 0 switches it off."""
     from_version: int = 0
     """First version whose updates see it."""
 

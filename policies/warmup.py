@@ -36,30 +36,47 @@ class Config:
     """How the warm-up goes."""
 
     seed: int = 0
+    """Of weights and traces; a run takes its own seed."""
     batch: int = 32
+    """Traces per step."""
     muon_rate: float = 0.03
+    """Phase A's rate of the hidden matrices."""
     adam_rate: float = 5e-3
+    """Phase A's rate of everything else."""
     decay: float = 0.98
     """Of the exponential average of the weights."""
     rise_steps: int = 50
+    """Steps until phase A's rate is full."""
     flat_steps: int = 250
+    """Step at which it begins to fall."""
     fall_steps: int = 700
     """Phase A's rate rises to `rise_steps`, is flat to `flat_steps`, then falls to a fifth at `fall_steps`."""
     most_steps: int = 900
+    """Steps of phase A at most."""
     exam_from: int = 200
+    """First step with an exam."""
     exam_every: int = 50
+    """Steps between exams."""
     pass_mark: float = 0.93
+    """Forced accuracy that ends phase A."""
     mix_a: tuple[float, ...] = (0.05, 0.05, 0.90)
+    """Phase A's probabilities of the lesson's kinds of trace."""
     mix_b: tuple[float, ...] = (0.70, 0.15, 0.15)
     """Probabilities of the lesson's kinds of trace; B's are what the model shows before reinforcement."""
     steps_b: int = 100
+    """Steps of phase B, and of each return to A's mix."""
     muon_rate_b: float = 6e-3
+    """Phase B's rate of the hidden matrices."""
     adam_rate_b: float = 1e-3
+    """Phase B's rate of everything else."""
     pass_mark_b: float = 0.93
+    """Forced accuracy that ends phase B."""
     rounds: int = 3
     """How often phase B runs at most."""
     easiest: int = 4
+    """Terms of the longest problem at first."""
     hardest: int = 16
+    """Terms of the longest problem in the end."""
     growth_steps: int = 55
     """The longest problem grows from `easiest` to `hardest` over so many steps."""
 

@@ -23,7 +23,9 @@ class Config:
     """What counts as repetition."""
 
     words: int = 8
+    """Length of the phrase that is looked for, in words."""
     times: int = 5
+    """How often it must occur."""
     share: float = 0.25
     """Least share of the text that the repeated phrase covers."""
 

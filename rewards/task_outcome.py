@@ -17,6 +17,7 @@ class Config:
     """Which task."""
 
     task: str = "chains"
+    """A file of `rewards/tasks`, or `module:name`."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Keys of the task's own `Config`."""
 

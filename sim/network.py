@@ -32,6 +32,7 @@ class Link(msgspec.Struct, frozen=True):
     """The physics of a link."""
 
     latency_ns: int = 100_000
+    """One way."""
     jitter_ns: int = 0
     """Drawn evenly from [0, jitter_ns) for each message."""
     bytes_per_s: int = 0

@@ -51,27 +51,38 @@ class LengthSection(msgspec.Struct, frozen=True):
     """Lengths of responses (`sim/costs/lengths.py`); their cap is `schedule.max_response_tokens`."""
 
     mean: float = 2048.0
+    """Mean response in tokens, before growth."""
     sigma: float = 0.8
+    """Standard deviation of the logarithm."""
     capped: float = 0.0
+    """Share of responses that reach the cap."""
     prompt_share: float = 0.5
+    """Share of the spread that belongs to the prompt; the rest lies inside its group."""
     prompt: int = 256
+    """Mean prompt in tokens."""
     growth: float = 0.0
     """Relative growth of lengths over one version's batch."""
     csv: str = ""
     """A file of measured lengths to draw from instead."""
     column: str = "output_length"
+    """The file's column of lengths in tokens."""
 
 
 class EngineSection(msgspec.Struct, frozen=True):
     """A generator's engine."""
 
     slots: int = 64
+    """Sequences that a generator runs at once."""
     prefill_tokens: int = 8192
+    """Prompt tokens that one step takes in."""
     host_us: float = 1500.0
+    """The host's part of every step, in microseconds."""
     memory_share: float = 0.9
+    """Share of the memory that weights, keys and values may take."""
     weight_bytes: float = 2.0
     """Bytes of a parameter: 2 is bf16, 1 is fp8."""
     share_prompts: bool = False
+    """A group's prompt is prefilled once for all its members."""
 
 
 class ClusterSection(msgspec.Struct, frozen=True):
@@ -92,18 +103,25 @@ class Scenario:
     model: str = ""
     """A name of the list in `sim/costs/model.py`, or a Hugging Face config.json."""
     gpu: str = "H100"
+    """A name of the list in `sim/costs/hardware.py`."""
     gpus: int = 8
+    """Accelerators in all."""
     generator_gpus: int = 0
     """Accelerators that generate; the others train. 0: all do both in turns."""
     generator_tp: int = 1
+    """Accelerators of one generator (tensor parallelism)."""
     seed: int = 0
+    """Of everything that is drawn."""
     rewarders: int = 4
+    """Rewarder processes."""
     solved: float = 0.5
     """Success rate."""
     switch_s: float = 15.0
     """From generation to training on the same accelerators, or back."""
     price_per_gpu_hour: float = 0.0
+    """In any money; 0: costs are not shown."""
     rule: str = "actors.schedules.schedule:Schedule"
+    """The class that schedules (`module:name`)."""
     schedule: ScheduleConfig = field(
         default_factory=lambda: ScheduleConfig(
             batch=512, segment_tokens=2048, max_response_tokens=8192, versions=8, checkpoint_every=8

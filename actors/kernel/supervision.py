@@ -15,9 +15,11 @@ class RestartPolicy(msgspec.Struct, frozen=True):
     backoff_s: float = 0.2
     """Pause before the first restart; doubles with each death inside the window."""
     max_backoff_s: float = 10.0
+    """The longest pause."""
     budget: int = 8
     """Restarts within the window; one more death gives up."""
     window_s: float = 300.0
+    """Deaths older than this are forgotten."""
 
 
 class Restart(msgspec.Struct, frozen=True):

@@ -24,8 +24,11 @@ class Needs(msgspec.Struct, frozen=True):
     """What one process of a role takes of a node."""
 
     cpus: float = 0.1
+    """Cores."""
     gpus: float = 0.0
+    """Accelerators; a fraction shares one."""
     memory_gb: float = 0.0
+    """Memory in GiB; 0: not asked for."""
     resources: dict[str, float] = {}
     """Further resources by the names that the nodes give them: the disk that replay needs, a kind of GPU."""
 

@@ -74,7 +74,9 @@ class TorchEngineConfig:
     threads: int = 1
     """Torch threads of this process; more than one per process is ruinous where processes share cores."""
     device: str = "cpu"
+    """As torch names it: cpu, cuda, cuda:1 ..."""
     report_every_s: float = 1.0
+    """How often the engine reports its throughput."""
 
     def __post_init__(self) -> None:
         """Refuse what could not run; `BatchingConfig` checks the rest."""

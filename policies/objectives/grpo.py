@@ -27,11 +27,15 @@ class Config:
     """Where to clip."""
 
     low: float = 0.2
+    """A ratio below 1 - low gains nothing more."""
     high: float = 0.28
+    """A ratio above 1 + high gains nothing more."""
     standardize: bool = True
+    """Divide advantages by the group's standard deviation."""
     truncate: float = 2.0
     """C, the largest weight of a token."""
     divide_by: DivideBy = "tokens"
+    """What the sum of losses is divided by."""
 
 
 class Objective:

@@ -35,9 +35,11 @@ class Config:
     baseline: Literal["mean", "logsumexp"] = "mean"
     """The mean is the paper's shortcut for the estimate of tau log Z."""
     penalty: Literal["sequence", "token"] = "sequence"
+    """The square of a response's summed log-ratio, or the sum of its tokens' squares."""
     truncate: float = 2.0
     """C, the largest weight of a token."""
     divide_by: DivideBy = "sequences"
+    """What the sum of losses is divided by."""
 
 
 def soft_baseline(rewards_B: Tensor, groups_B: Tensor, tau: float) -> Tensor:

@@ -27,7 +27,9 @@ class Config:
     """How far a token's weight may go."""
 
     truncate: float = 2.0
+    """C, the largest weight of a token."""
     divide_by: DivideBy = "tokens"
+    """What the sum of losses is divided by."""
 
 
 class Objective:

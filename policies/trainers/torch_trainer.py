@@ -54,12 +54,15 @@ class Config:
     ring: str = ""
     """Name of the shared-memory ring that weights are exposed in."""
     objective: str = "mirror_descent"
+    """A file of `policies/objectives`, or `module:name` of a function or class."""
     objective_settings: Mapping[str, object] = field(default_factory=dict)
+    """Keys of the objective's own config."""
     update: UpdateConfig = field(default_factory=UpdateConfig)
     packing: packing.Config = field(default_factory=packing.Config)
     keep: int = 2
     """Newest checkpoints that stay; pinned ones stay beside them."""
     device: str = "cpu"
+    """As torch names it: cpu, cuda, cuda:1 ..."""
     threads: int = 1
     """Threads of torch."""
 

@@ -55,9 +55,13 @@ class Config:
     """How weights move."""
 
     rate: float = 5e-4
+    """Learning rate."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates."""
     epsilon: float = 1e-8
+    """AdamW's."""
     weight_decay: float = 0.0
+    """AdamW's."""
     clip: float = 1.0
     """Largest norm of a gradient."""
     rise_updates: int = 6

@@ -45,8 +45,11 @@ class Config:
     """What chains are drawn."""
 
     seed: int = 0
+    """Of the problems; a run takes its own seed."""
     shortest: int = 3
+    """Least number of terms."""
     longest: int = 16
+    """Greatest number of terms."""
     mean_more: float = 6.0
     """Mean of the exponential that is added to `shortest`."""
     slip: float = 0.15

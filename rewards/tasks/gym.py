@@ -34,7 +34,9 @@ class Config:
     """Which dataset."""
 
     dataset: str = "chain_sum"
+    """Its name in reasoning-gym."""
     seed: int = 0
+    """Of the problems; a run takes its own seed."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Keys of the dataset's own config, e.g. min_terms."""
     instruction: str = ""

@@ -27,8 +27,11 @@ class Config:
     """Where the lines are, and how answers are compared."""
 
     train: str = ""
+    """File of the prompts to train on."""
     held_out: str = ""
+    """File of the problems that accuracy is measured on; empty: a tenth of `train`."""
     validation: str = ""
+    """File of the warm-up's exams; empty: a tenth of `train`."""
     question: str = "question"
     """Key of the question."""
     answer: str = "answer"

@@ -14,10 +14,13 @@ class Scoring(msgspec.Struct, frozen=True):
     """One rewarder's scorer."""
 
     median_s: float = 0.05
+    """Median time of a scoring on a core of its own."""
     sigma: float = 0.0
     """Of the logarithm."""
     cores: int = 16
+    """Cores that one rewarder's scorings share."""
     seed: int = 0
+    """Of the times."""
 
     def work(self, trajectory: int, tokens: int) -> int:
         """Time on a core of its own (ns)."""

@@ -23,11 +23,17 @@ class Layout(msgspec.Struct, frozen=True):
     """How the trainer spreads a model."""
 
     tensor: int = 1
+    """Degree of tensor parallelism."""
     pipeline: int = 1
+    """Pipeline stages."""
     microbatches: int = 8
+    """Micro-batches of an update, per pipeline."""
     recompute: bool = True
+    """Activations are computed again in the backward pass."""
     logprob_pass: bool = True
+    """A forward pass more for the current log-probabilities."""
     reference_pass: bool = False
+    """A forward pass more for the reference's."""
     efficiency: float = 0.0
     """Share of FLOP peak reached; 0: from the layout."""
 

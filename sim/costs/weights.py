@@ -14,6 +14,7 @@ class WeightsCost(msgspec.Struct, frozen=True):
     """How generators get new weights."""
 
     base_s: float = 0.5
+    """Standing still before the first byte."""
     bytes_per_s: float = 20e9
     """Effective."""
     overlapped: float = 0.0

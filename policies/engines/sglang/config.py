@@ -23,7 +23,9 @@ class SGLangConfig:
     log: str = ""
     """File that the server's output goes to (a helper process of it would keep a pipe open for ever)."""
     device: Literal["cpu", "cuda"] = "cpu"
+    """What the server runs on."""
     dtype: str = "float32"
+    """Of weights and activations, as SGLang names it."""
     slots: int = 64
     """How many jobs run at once."""
     context_tokens: int = 4096
@@ -52,6 +54,7 @@ class SGLangConfig:
     restarts: int = 3
     """How often a server that died is started again before the engine fails (and its holder is restarted)."""
     report_every_s: float = 1.0
+    """How often the engine reports its throughput."""
 
     def __post_init__(self) -> None:
         """Refuse what could not run."""
