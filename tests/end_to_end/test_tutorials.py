@@ -147,7 +147,7 @@ SAVE = "Save it as `mine.py`:\n\n```python\nVALUE = 1\n```\n\n"
     ("text", "said"),
     [
         ("```sh\nbraid simulate --set schedule.etaa=1\n```\n", "did you mean schedule.eta?"),
-        ("```sh\nbraid train --check --set rule=mine:Rule\n```\n", "there is no module 'mine'"),
+        ("```sh\nbraid simulate --set rule=mine:Rule\n```\n", "there is no module 'mine'"),
         (SAVE + "```sh\nbraid check-buffer mine:Buffer\n```\n", "mine has no 'Buffer'"),
         ("<!-- test: status 1 -->\n```sh\nbraid --version\n```\n", "ended with 0, not status 1"),
         ("<!-- test: says 17 -->\n```sh\nbraid --help\n```\n", "not status 0 and '17'"),
