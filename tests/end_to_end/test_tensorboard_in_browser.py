@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -67,8 +68,23 @@ def loaded(address):
     return False
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: install the Debian package chromium")
+def need_browser(path, environment):
+    """Without a browser: fail in CI, where nothing may be left out by itself; elsewhere skip, and say so."""
+    if not path:
+        why = "no Chromium here, so nobody looks at TensorBoard: install the Debian package chromium"
+        (pytest.fail if environment.get("CI") else pytest.skip)(why)
+
+
+def test_without_a_browser_ci_fails_and_a_person_is_told():
+    need_browser("/usr/bin/chromium", {"CI": "true"})
+    with pytest.raises(pytest.fail.Exception, match="install the Debian package chromium"):
+        need_browser("", {"CI": "true"})
+    with pytest.raises(pytest.skip.Exception, match="install the Debian package chromium"):
+        need_browser("", {})
+
+
 def test_the_five_charts_are_there_with_their_data(run, tmp_path):
+    need_browser(CHROMIUM, os.environ)
     with served(run) as address, browser(tmp_path / "profile") as page:
         page.go(f"{address}/#custom_scalars")
         page.text_with(*FIRST)
