@@ -112,7 +112,13 @@ def main(args: argparse.Namespace) -> int:
         return like(Path(args.like), args.costs, args.json)
     settings = list(args.settings) + ([f"seed={args.seed}"] if args.seed is not None else [])
     path = Path(args.config) if args.config else None
-    if path is not None and is_scenario(configuration.read_table(path)):
+    table = configuration.read_table(path) if path else {}
+    if path and {"task", "trainer"} & table.keys():
+        raise UsageError(
+            f"{path} configures a training run; name a scenario, e.g. examples/sim/dense_64.toml, or a run that was "
+            "made from it: braid simulate --like RUN_DIR"
+        )
+    if path and is_scenario(table):
         return simulating.main(path, settings, args)
     config = configuration.load(SimConfig, path, settings)
     if args.check_determinism:

@@ -11,6 +11,7 @@ from cli import configuration, eval
 from cli.answering import existing_model
 from cli.main import main
 from cli.run_config import RunConfig, shortened
+from cli.train import EXAMPLE
 from policies.objectives.objective import find_objective
 from rewards.tasks.finding import find_task, seeded
 from tests.end_to_end.training import SMALL
@@ -176,6 +177,11 @@ def test_a_priority_rule_and_a_schedule_decide_in_virtual_time(capsys):
     assert json.loads(capsys.readouterr().out)["versions"] == 2
     assert main([*words, "--set", "buffer.priority=mine:nothing"]) == 2
     assert "mine has no 'nothing'" in capsys.readouterr().err
+
+
+def test_a_training_config_is_not_taken_for_a_scenario(capsys):
+    assert main(["simulate", str(EXAMPLE)]) == 2
+    assert "configures a training run; name a scenario" in capsys.readouterr().err
 
 
 def test_a_functions_losses_are_masked_weighted_and_summed():
