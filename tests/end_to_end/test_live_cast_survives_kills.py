@@ -16,11 +16,11 @@ from actors.live.disk import Disk
 from actors.live.launch import LaunchConfig
 from buffers.buffer import Buffer
 from buffers.lmdb_store import LmdbConfig, LmdbStore
-from tests.end_to_end.line_trainer import line_of
+from sim.line_trainer import line_of
 
 VICTIMS = ("g0", "r0", "learner", "replay", "controller")
 GROUP, BATCH = 4, 16
-PORTS = {**STANDINS, "trainer": "tests.end_to_end.line_trainer:LineTrainer"}
+PORTS = {**STANDINS, "trainer": "sim.line_trainer:LineTrainer"}
 STOP_S = 5.0
 """A person's stop takes no longer."""
 
