@@ -160,13 +160,23 @@ def warmed_up(config: RunConfig, task: Task, say: Callable[[str], None]) -> Path
         raise UsageError(f"task {config.task.name} has no supervised traces: name a model folder with model.path")
     cache = Path(config.model.cache) if config.model.cache else Path.home() / ".cache" / "braid" / "warmups"
     cache.mkdir(parents=True, exist_ok=True)
-    problems = tuple((prompt.text, prompt.answer) for prompt in task.prompts("validation", config.model.exam))
     lesson: warmup.Lesson = cast("warmup.Lesson", task)
-    exam = warmup.Exam(problems, CAREFUL)
+    exam = warmup.Exam(exam_problems(task, config.model.exam, config.model.warmup.hardest), CAREFUL)
     folder = cache / warmup.digest(lesson, exam, config.model.warmup)
     _, report, cached = warmup.ensure(cache, lesson, exam, character_tokenizer(), config.model.warmup, say)
     say(f"warm-up {'from the cache' if cached else 'done'}: forced accuracy {report.forced:.3f}, {folder}")
     return folder
+
+
+def exam_problems(task: Task, count: int, hardest: float) -> tuple[tuple[str, str], ...]:
+    """(prompt, answer) of the first validation problems that are no harder than what is taught."""
+    asked = count
+    while True:
+        drawn = task.prompts("validation", asked)
+        found = [(prompt.text, prompt.answer) for prompt in drawn if prompt.difficulty <= hardest]
+        if len(found) >= count:
+            return tuple(found[:count])
+        asked *= 2
 
 
 def write_prompts(config: RunConfig, task: Task, codec: Codec, folder: Path) -> int:

@@ -95,22 +95,29 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, Codec]:
 
 
 def logps_of_tokens(
-    model: nn.Module, ids_BT: Tensor, temperature: float, precision: str = "float32"
+    model: nn.Module,
+    ids_BT: Tensor,
+    temperature: float,
+    precision: str = "float32",
+    positions_BT: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the tokens that stand in right-padded rows, and the entropies of their distributions.
 
     `ids_BT` int64 [B, T]; column t of both results [B, T] (float32) is of token t given the ones before it, at
     `temperature`; column 0 is 0. Padding on the right needs no mask: attention is causal. `precision` "bfloat16" does
     the products of matrices in it; weights, gradients and the softmax stay float32. With a wide vocabulary the full
-    [B T, V] logits never exist: each piece's are computed once more for its gradient.
+    [B T, V] logits never exist: each piece's are computed once more for its gradient. `positions_BT` int64 [B, T] rise
+    along a row; by default they are 0, 1, 2 ...
     """
-    parts = cast(Any, model)
+    parts, given = cast(Any, model), {"input_ids": ids_BT[:, :-1], "use_cache": False}
+    if positions_BT is not None:  # without a mask, transformers takes a skip for the begin of another packed row
+        given |= {"position_ids": positions_BT[:, :-1], "attention_mask": torch.ones_like(ids_BT[:, :-1])}
     with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         if parts.config.vocab_size < WIDE_VOCABULARY:
-            logits = parts(input_ids=ids_BT[:, :-1], use_cache=False).logits
+            logits = parts(**given).logits
             logp_BT, entropy_BT = _chosen(logits, ids_BT[:, 1:], temperature)
         else:
-            hidden_NH = parts.model(input_ids=ids_BT[:, :-1], use_cache=False).last_hidden_state.flatten(0, 1)
+            hidden_NH = parts.model(**given).last_hidden_state.flatten(0, 1)
             ids_N = ids_BT[:, 1:].flatten()
 
             def piece(some_PH: Tensor, some_P: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, cast
 
 import msgspec
 import numpy as np
@@ -79,16 +79,28 @@ class Config:
     """Terms of the longest problem in the end."""
     growth_steps: int = 55
     """The longest problem grows from `easiest` to `hardest` over so many steps."""
+    skip_share: float = 0.0
+    """Probability that positions skip at a joint of a trace: a model that saw short traces only has then seen far
+    positions too. It needs a lesson that knows its joints."""
+    skip_most: int = 24
+    """Most positions that one skip leaves out."""
 
 
 class Lesson(Protocol):
-    """Where traces come from."""
+    """Where traces come from. Where positions skip it also has `joints(prompt, response) -> places` (see `Jointed`)."""
 
     def trace(self, rng: Rng, mix: Sequence[float], longest: int) -> tuple[str, str]:
         """A prompt and a supervised response."""
 
     def outcome(self, response: str, answer: str) -> float:
         """1 if the response's answer is right."""
+
+
+class Jointed(Lesson, Protocol):
+    """A lesson whose traces have joints."""
+
+    def joints(self, prompt: str, response: str) -> Sequence[int]:
+        """Rising places in prompt + response, in tokens, before which positions may skip."""
 
 
 @dataclass(frozen=True)
@@ -114,17 +126,28 @@ class Report(msgspec.Struct, frozen=True):
     rounds: int
 
 
-def batches(
-    lesson: Lesson, codec: Codec, rng: Rng, shape: tuple[int, int], draw: Callable[[], tuple[Sequence[float], int]]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (ids int64 [B, T], response mask float32 [B, T]) of supervised traces; `draw` gives (mix, longest).
+class Traces(NamedTuple):
+    """A batch of supervised traces."""
 
-    `shape` is (rows per batch, batches per pool): a pool is drawn at once and sorted by length, so that little is
-    padded. With more than one batch in a pool the short kinds stand apart and weigh more in a mean over tokens.
+    ids_BT: Tensor
+    """int64, right-padded with 0."""
+    mask_BT: Tensor
+    """float32, 1 in responses."""
+    positions_BT: Tensor | None
+    """int64; None where they are 0, 1, 2 ..."""
+
+
+def batches(
+    lesson: Lesson, codec: Codec, rng: Rng, config: Config, draw: Callable[[], tuple[Sequence[float], int, int]]
+) -> Iterator[Traces]:
+    """Endless batches of supervised traces; `draw` gives (mix, longest, pool).
+
+    `pool` batches are drawn at once and sorted by length, so that little is padded. With more than one batch in a pool
+    the short kinds stand apart and weigh more in a mean over tokens.
     """
-    size, pool = shape
+    size = config.batch
     while True:
-        mix, longest = draw()
+        mix, longest, pool = draw()
         pairs = [lesson.trace(rng, mix, longest) for _ in range(size * pool)]
         pairs.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
         for start in rng.permutation(pool) * size:
@@ -136,7 +159,15 @@ def batches(
             for row, (prompt, response) in enumerate(rows):
                 ids_BT[row, : len(prompt) + len(response)] = np.concatenate([prompt, response])
                 mask_BT[row, len(prompt) : len(prompt) + len(response)] = 1.0
-            yield torch.from_numpy(ids_BT), torch.from_numpy(mask_BT)
+            positions_BT = None
+            if config.skip_share:
+                steps_BT = np.ones((size, width), np.int64)
+                for row, pair in enumerate(pairs[start : start + size]):
+                    places = np.array(cast(Jointed, lesson).joints(*pair))
+                    skips = rng.integers(1, config.skip_most + 1, len(places))
+                    steps_BT[row, places] += skips * (rng.random(len(places)) < config.skip_share)
+                positions_BT = torch.from_numpy(steps_BT.cumsum(1) - 1)
+            yield Traces(torch.from_numpy(ids_BT), torch.from_numpy(mask_BT), positions_BT)
 
 
 def forced_accuracy(model: nn.Module, lesson: Lesson, codec: Codec, exam: Exam) -> float:
@@ -166,10 +197,10 @@ class Pupil:
         self.mean = [weight.detach().clone() for weight in model.parameters()]
         self.count = 0
 
-    def learn(self, ids_BT: Tensor, mask_BT: Tensor, scale: float) -> float:
+    def learn(self, traces: Traces, scale: float) -> float:
         """One step at `scale` of the rates; the loss is the mean over response tokens."""
-        logp_BT, _ = logps_of_tokens(self.model, ids_BT, 1.0)
-        loss = -(logp_BT * mask_BT).sum() / mask_BT.sum()
+        logp_BT, _ = logps_of_tokens(self.model, traces.ids_BT, 1.0, positions_BT=traces.positions_BT)
+        loss = -(logp_BT * traces.mask_BT).sum() / traces.mask_BT.sum()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
@@ -205,17 +236,17 @@ def warm_up(
     rng = np.random.Generator(np.random.PCG64([config.seed, 71]))
     pupil = Pupil(tiny_model(TinyConfig(), config.seed), (config.muon_rate, config.adam_rate), config.decay)
 
-    def easy_first() -> tuple[Sequence[float], int]:
+    def easy_first() -> tuple[Sequence[float], int, int]:
         grown = min(1.0, pupil.count / config.growth_steps)
-        return config.mix_a, round(config.easiest + grown * (config.hardest - config.easiest))
+        return config.mix_a, round(config.easiest + grown * (config.hardest - config.easiest)), 8
 
     def taught(mix: Sequence[float], pool: int) -> nn.Module:
-        source = batches(lesson, codec, rng, (config.batch, pool), lambda: (mix, config.hardest))
+        source = batches(lesson, codec, rng, config, lambda: (mix, config.hardest, pool))
         return _anneal(model, source, config)
 
-    source, planted, model = batches(lesson, codec, rng, (config.batch, 8), easy_first), 0.0, pupil.model
+    source, planted, model = batches(lesson, codec, rng, config, easy_first), 0.0, pupil.model
     while pupil.count < config.most_steps:
-        loss = pupil.learn(*next(source), _scale_a(pupil.count, config))
+        loss = pupil.learn(next(source), _scale_a(pupil.count, config))
         if pupil.count >= config.exam_from and pupil.count % config.exam_every == 0:
             model = pupil.averaged()
             planted = forced_accuracy(model, lesson, codec, exam)
@@ -232,11 +263,11 @@ def warm_up(
     return model, Report(steps, forced >= config.pass_mark_b, planted, forced, rounds)
 
 
-def _anneal(model: nn.Module, source: Iterator[tuple[Tensor, Tensor]], config: Config) -> nn.Module:
+def _anneal(model: nn.Module, source: Iterator[Traces], config: Config) -> nn.Module:
     """Go on from `model` with small rates that fall to a tenth."""
     pupil = Pupil(model, (config.muon_rate_b, config.adam_rate_b), config.decay)
     for step in range(config.steps_b):
-        pupil.learn(*next(source), 1.0 - 0.9 * step / config.steps_b)
+        pupil.learn(next(source), 1.0 - 0.9 * step / config.steps_b)
     return model
 
 

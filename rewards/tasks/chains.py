@@ -4,7 +4,7 @@
     #4$            the answer after `#`, the end of the text `$`
 
 The functions are `+` add 1, `-` subtract 1, `*` times 3, `/` times 2, `(` plus 3, `)` minus 3. A chain has
-min(16, 3 + int(exponential of mean 6)) terms, and its letters run on from one of a..k.
+min(16, 3 + int(exponential of mean 6)) terms, or uniformly many, and its letters run on from one of a..k, or from any.
 
 Three kinds of supervised trace teach a model to speak about chains:
     direct      #4$
@@ -50,8 +50,12 @@ class Config:
     """Least number of terms."""
     longest: int = 16
     """Greatest number of terms."""
+    lengths: Literal["exponential", "uniform"] = "exponential"
+    """How many terms: `shortest` and an exponential more, cut at `longest`; or every number from one to the other."""
     mean_more: float = 6.0
-    """Mean of the exponential that is added to `shortest`."""
+    """Mean of the exponential."""
+    letters: Literal["early", "any"] = "early"
+    """First letter: one of a..k, or any that leaves enough letters."""
     slip: float = 0.15
     """Probability of a wrong result in a step of a sloppy trace."""
     repeat: float = 0.3
@@ -84,8 +88,11 @@ class Chain:
 def draw_chain(config: Config, rng: Rng, longest: int | None = None) -> Chain:
     """One random chain of at most `longest` (default: the config's) terms."""
     most = config.longest if longest is None else min(longest, config.longest)
-    terms = min(most, config.shortest + int(rng.exponential(config.mean_more)))
-    first = int(rng.integers(0, min(11, 26 - terms)))
+    if config.lengths == "uniform":
+        terms = int(rng.integers(config.shortest, most + 1))
+    else:
+        terms = min(most, config.shortest + int(rng.exponential(config.mean_more)))
+    first = int(rng.integers(0, 26 - terms if config.letters == "any" else min(11, 26 - terms)))
     letters = "".join(chr(ord("a") + first + index) for index in range(terms + 1))
     signs = "".join(SIGNS[index] for index in rng.integers(0, len(SIGNS), terms))
     return Chain(letters, int(rng.integers(0, 10)), signs)
@@ -152,3 +159,8 @@ class Task:
         kind = KINDS[int(rng.choice(3, p=mix))]
         chain = self._draw(rng, "train", longest)
         return chain.text, write_trace(chain, kind, self.config, rng)
+
+    def joints(self, prompt: str, response: str) -> Sequence[int]:
+        """Places in prompt + response where a term, the response, or a step of a careful trace begins."""
+        steps = [place + 1 for place, sign in enumerate(response) if sign in "!?"]
+        return [*range(2, len(prompt), 2), *(len(prompt) + place for place in (0, *steps))]

@@ -73,9 +73,9 @@ def supervised(bench: Bench, mix: Sequence[float], pool: int) -> Learn:
     """Go on with the warm-up's small rates, held, on a mix of traces."""
     config = warmup.Config()
     rng = np.random.Generator(np.random.PCG64([bench.settings.seed, 72]))
-    source = warmup.batches(bench.task, bench.codec, rng, (config.batch, pool), lambda: (mix, config.hardest))
+    source = warmup.batches(bench.task, bench.codec, rng, config, lambda: (mix, config.hardest, pool))
     pupil = warmup.Pupil(bench.model, (config.muon_rate_b, config.adam_rate_b), config.decay)
-    return lambda: pupil.learn(*next(source), 1.0) and None
+    return lambda: pupil.learn(next(source), 1.0) and None
 
 
 def rejection(bench: Bench) -> Learn:

@@ -57,6 +57,19 @@ def test_a_folder_without_model_or_tokenizer_is_refused(tmp_path):
         load_tokenizer(tmp_path)
 
 
+def test_skipped_positions_are_far_positions_and_no_new_rows():
+    model, ids_BT = tiny_model(TinyConfig(), 0), torch.arange(3, 23)[None]
+    plain, _ = logps_of_tokens(model, ids_BT, 1.0)
+    shifted, _ = logps_of_tokens(model, ids_BT, 1.0, positions_BT=torch.arange(100, 120)[None])
+    assert torch.allclose(plain, shifted, atol=1e-4)  # rotary positions are relative
+    positions_BT = torch.arange(20)[None] + 30 * (torch.arange(20) >= 10)
+    skipped, _ = logps_of_tokens(model, ids_BT, 1.0, positions_BT=positions_BT)
+    assert torch.allclose(plain[:, :10], skipped[:, :10], atol=1e-5)
+    assert not torch.allclose(plain[:, 11:], skipped[:, 11:], atol=1e-3)
+    alone, _ = logps_of_tokens(model, ids_BT[:, 10:], 1.0)
+    assert not torch.allclose(alone[:, 1:], skipped[:, 11:], atol=1e-3)  # the first half is still attended to
+
+
 def generate(temperature, prompts=("a6b+=", "c1d*e-f/g(=", "b0c)="), tokens=40, seed=3):
     model = tiny_model(TinyConfig(init_std=0.3), 4)
     ids = [encode(CODEC, text) for text in prompts]

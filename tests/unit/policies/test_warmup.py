@@ -1,5 +1,7 @@
 """The supervised warm-up's course: phases, exams, batches. (That it teaches is shown by running it.)"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -72,9 +74,10 @@ def test_the_result_is_a_function_of_the_seed():
 
 
 def test_only_responses_are_learned():
-    source = batches(Lesson(), CODEC, np.random.default_rng(0), (4, 8), lambda: ((1.0,), 6))
+    source = batches(Lesson(), CODEC, np.random.default_rng(0), SHORT, lambda: ((1.0,), 6, 8))
     for _ in range(10):
-        ids_BT, mask_BT = next(source)
+        ids_BT, mask_BT, positions_BT = next(source)
+        assert positions_BT is None
         for ids, mask in zip(ids_BT.numpy(), mask_BT.numpy(), strict=True):
             response = decode(CODEC, ids[mask > 0])
             prompt = decode(CODEC, ids[: int(mask.argmax())])
@@ -87,12 +90,36 @@ def test_only_responses_are_learned():
 
 def test_a_pool_is_sorted_so_that_little_is_padded():
     sorted_share, mixed_share = (
-        np.mean([float((ids > 0).float().mean()) for ids, _ in (next(source) for _ in range(32))])
+        np.mean([float((next(source).ids_BT > 0).float().mean()) for _ in range(32)])
         for source in (
-            batches(Lesson(), CODEC, np.random.default_rng(0), (4, pool), lambda: ((1.0,), 60)) for pool in (8, 1)
+            batches(Lesson(), CODEC, np.random.default_rng(0), SHORT, lambda: ((1.0,), 60, 8)),
+            batches(Lesson(), CODEC, np.random.default_rng(0), SHORT, lambda: ((1.0,), 60, 1)),
         )
     )
     assert sorted_share > 0.8 > mixed_share
+
+
+class Jointed(Lesson):
+    """Its prompts have a joint after each letter."""
+
+    def joints(self, prompt, response):
+        return range(1, len(prompt))
+
+
+def test_positions_skip_at_joints_only_by_as_much_as_allowed_and_as_often_as_asked():
+    config = replace(SHORT, skip_share=0.3, skip_most=5)
+    source = batches(Jointed(), CODEC, np.random.default_rng(0), config, lambda: ((1.0,), 6, 8))
+    at_joints = []
+    for _ in range(200):
+        ids_BT, mask_BT, positions_BT = next(source)
+        assert positions_BT.dtype == torch.int64
+        assert not positions_BT[:, 0].any()
+        steps_BT = positions_BT.diff(dim=1)
+        prompt_BT = (mask_BT[:, 1:] == 0) & (ids_BT[:, 1:] > 0)
+        assert (steps_BT[~prompt_BT] == 1).all()
+        at_joints += steps_BT[prompt_BT].tolist()
+    assert set(at_joints) == {1, 2, 3, 4, 5, 6}
+    assert np.mean(np.array(at_joints) > 1) == pytest.approx(0.3, abs=0.03)
 
 
 def test_forced_accuracy_is_the_share_of_right_answers():

@@ -1,5 +1,8 @@
 """The chains task: prompts, traces, answers, splits."""
 
+from collections import Counter
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,6 +73,25 @@ def test_splits_are_disjoint_reproducible_and_grow_from_the_front():
     assert len(set(ids)) == 768
     assert Task(Config(seed=3)).prompts("train", 300)[:256] == splits["train"]
     assert Task(Config(seed=4)).prompts("train", 256) != splits["train"]
+
+
+def test_uniform_lengths_and_any_letters_are_what_they_say():
+    config, rng = Config(shortest=3, longest=16, lengths="uniform", letters="any"), np.random.default_rng(0)
+    chains = [draw_chain(config, rng, 7) for _ in range(3000)]
+    counts = Counter(len(chain.signs) for chain in chains)
+    assert set(counts) == {3, 4, 5, 6, 7}
+    assert all(count / 3000 == pytest.approx(0.2, abs=0.03) for count in counts.values())
+    assert {chain.letters[0] for chain in chains if len(chain.signs) == 7} == set("abcdefghijklmnopqrs")
+    assert all(chain.letters[-1] <= "z" for chain in chains)
+
+
+def test_joints_stand_before_terms_response_and_steps():
+    prompt, response = EXAMPLE.text, ">b+:6=7?b+:6=7!c*:7=1!d(:1=4!#4$"
+    parts, whole = Task().joints(prompt, response), prompt + response
+    edges = [0, *parts, len(whole)]
+    assert [whole[start:stop] for start, stop in pairwise(edges)] == [
+        *("a6", "b+", "c*", "d(", "=", ">b+:6=7?", "b+:6=7!", "c*:7=1!", "d(:1=4!", "#4$")
+    ]
 
 
 def test_a_held_out_chain_is_never_trained_on_however_few_chains_there_are():
