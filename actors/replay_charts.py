@@ -36,6 +36,8 @@ class Charts:
             state, _, why = reason.partition(": ")
             if state == "evicted":
                 numbers[f"evicted_tokens_{why.replace(' ', '_')}"] = float(tokens)
+        if (frontier := buffer.frontier()) is not None:
+            numbers["frontier"] = frontier
         numbers["law_share"] = ledger.law_slots / max(1, ledger.slots)
         numbers |= {f"mean_{name}_tokens": tokens / n for name, (n, tokens) in ledger.lengths.items() if n}
         numbers |= bucket_counts("length_ended", self._ended, LENGTHS)

@@ -58,6 +58,7 @@ from buffers.rows import (
     Row,
     TrajectoryRow,
     Transaction,
+    level_key,
     open_key,
     prompt_key,
     segment_key,
@@ -375,6 +376,10 @@ class Buffer:
         prompts = self._held.prompts
         return [prompts.success_rate(row.prompt) for row in prompts.rows]
 
+    def frontier(self) -> float | None:
+        """The hardest difficulty that is drawn; None where no frontier restricts the draw."""
+        return self._held.prompts.frontier
+
     def prompt_counts(self) -> list[tuple[int, int]]:
         """(groups drawn, groups leased) by prompt: its effective weight in training."""
         return [(row.draws, row.leased) for row in self._held.prompts.success]
@@ -469,6 +474,9 @@ class Buffer:
         outcomes = [row.components["outcome"] for row in held.members(group) if row.components]
         group.spread = spread_of(outcomes)
         held.journal.change(success_key(group.prompt), held.prompts.learn(group.prompt, outcomes))
+        level = held.prompts.learn_level(group.prompt, outcomes)
+        if level is not None:
+            held.journal.change(level_key(level.level), level)
         if group.spread == 0.0 and self.config.no_signal == "evict":
             held.close_group(group, "evicted", "no signal")
             return

@@ -25,6 +25,7 @@ from buffers.rows import (
     META_KEY,
     GroupRow,
     LeaseRow,
+    LevelRow,
     MetaRow,
     OpenRow,
     PromptRow,
@@ -280,6 +281,7 @@ class Holdings:
         """Take over the rows of a store into empty holdings; segments are not needed."""
         prompts: list[PromptRow] = []
         success: list[SuccessRow] = []
+        levels: list[LevelRow] = []
         trajectories: list[TrajectoryRow] = []
         for _, row in rows:
             if isinstance(row, TrajectoryRow):
@@ -291,6 +293,8 @@ class Holdings:
                 prompts.append(row)
             elif isinstance(row, SuccessRow):
                 success.append(copy_row(row))
+            elif isinstance(row, LevelRow):
+                levels.append(copy_row(row))
             elif isinstance(row, OpenRow):
                 self.opens[row.ordinal] = row
             elif isinstance(row, LeaseRow):
@@ -301,7 +305,7 @@ class Holdings:
                 self.meta = copy_row(row)
         if self.meta.k != self.config.k:
             raise UsageError(f"buffer.k is {self.config.k}, the store was made with {self.meta.k}; resume with that")
-        self.prompts.load(prompts, success)
+        self.prompts.load(prompts, success, levels)
         self.config.check_capacity(self.prompts.longest_tokens)
         for row in trajectories:
             self._take_trajectory(row)

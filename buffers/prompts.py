@@ -3,10 +3,13 @@
 The paper draws problem i with P(i) = (1 - s_i) / sum_j (1 - s_j) (Kimi k1.5, section 2.3.4). What it leaves open is
 decided here: s_i = (solved + strength * prior) / (tries + strength), where tries and solved decay with each scored
 group; weights have a floor; if all weights are 0 the draw is uniform. A curriculum restricts the draw to a range of
-difficulty from a version on (section 2.3.4 and 3.5: first easy or all, then hard ones).
+difficulty from a version on (section 2.3.4 and 3.5: first easy or all, then hard ones); a frontier instead opens the
+next difficulty when the hardest open one is solved well enough, and lets prompts of one difficulty share what is known
+of them: the prior of each is its difficulty's success rate.
 
-Invariants: a draw is a function of (config, prompts, success rows, highest version, position), all of them durable, so
-a restarted buffer draws exactly what it would have drawn. Success counts 0/1 outcomes only, of every scored group.
+Invariants: a draw is a function of (config, prompts, success and level rows, highest version, position), all of them
+durable, so a restarted buffer draws exactly what it would have drawn. Success counts 0/1 outcomes only, of every scored
+group. What a frontier has opened stays open.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import msgspec
 from buffers.draws import permutation, uniform
 from buffers.errors import UsageError
 from buffers.priority_tree import tree_of
-from buffers.rows import PromptRow, SuccessRow
+from buffers.rows import LevelRow, PromptRow, SuccessRow
 from buffers.segment import Payload
 
 DRAW_STREAM = 1
@@ -38,6 +41,25 @@ class Lesson:
     """Least difficulty."""
     high: float = 1e9
     """Greatest difficulty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """A curriculum that follows success: no prompt harder than the frontier is drawn."""
+
+    start: float
+    """The frontier at first: the hardest difficulty up to this one."""
+    opens_at: float = 0.65
+    """Success rate at the frontier that opens the next difficulty of the set."""
+    least_tries: float = 32.0
+    """So many responses (decayed) must be scored at the frontier before."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        if not 0.0 <= self.opens_at <= 1.0:
+            raise UsageError(f"prompts.frontier.opens_at is {self.opens_at}; it must lie in [0, 1]")
+        if self.least_tries <= 0.0:
+            raise UsageError(f"prompts.frontier.least_tries is {self.least_tries}; it must be positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +80,8 @@ class PromptConfig:
     """Least weight of a prompt; 0 lets solved prompts disappear."""
     curriculum: tuple[Lesson, ...] = ()
     """Lessons by rising version; before the first all prompts are drawn."""
+    frontier: Frontier | None = None
+    """Lets the difficulty follow success; not beside `curriculum`."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -73,6 +97,8 @@ class PromptConfig:
         versions = [stage.version for stage in self.curriculum]
         if versions != sorted(versions):
             raise UsageError(f"prompts.curriculum has its stages at versions {versions}; they must rise")
+        if self.frontier is not None and self.curriculum:
+            raise UsageError("prompts.frontier and prompts.curriculum both restrict the draw; leave one of them out")
 
 
 class Draw(msgspec.Struct, frozen=True, gc=False):
@@ -89,14 +115,23 @@ class Prompts:
         self.config = config
         self.rows: list[PromptRow] = []
         self.success: list[SuccessRow] = []
+        self.levels: list[LevelRow] = []
+        """One for each difficulty, easiest first; none without a frontier."""
         self.longest_tokens = 0
         self._seed = seed
         self._stage = -2
         self._tree = tree_of([1.0])
         self._tree_is_uniform = False
         self._pass = (-1, list[int]())
+        self._places: list[list[int]] = []
+        """Prompts of each level."""
+        self._level_of: list[int] = []
+        self._frontier = -1
+        """The hardest open level."""
 
-    def load(self, rows: Iterable[PromptRow], success: Iterable[SuccessRow] = ()) -> None:
+    def load(
+        self, rows: Iterable[PromptRow], success: Iterable[SuccessRow] = (), levels: Iterable[LevelRow] = ()
+    ) -> None:
         """Take over the set, in order of prompt numbers 0 .. n - 1; raises `UsageError` where it is unusable."""
         for row in rows:
             if row.prompt != len(self.rows):
@@ -112,7 +147,34 @@ class Prompts:
                     f"prompts.curriculum: no prompt has a difficulty in [{stage.low}, {stage.high}]"
                     f" of the stage at version {stage.version}"
                 )
+        if self.config.frontier is not None and self.rows:
+            self._set_out(self.config.frontier, levels)
         self._stage = -2
+
+    def _set_out(self, frontier: Frontier, levels: Iterable[LevelRow]) -> None:
+        """Sort the prompts into levels and find the frontier."""
+        difficulties = sorted({row.difficulty for row in self.rows})
+        if difficulties[0] > frontier.start:
+            raise UsageError(
+                f"prompts.frontier.start is {frontier.start}, the easiest prompt has difficulty {difficulties[0]};"
+                " raise it"
+            )
+        number = {difficulty: level for level, difficulty in enumerate(difficulties)}
+        self._level_of = [number[row.difficulty] for row in self.rows]
+        self._places = [[] for _ in difficulties]
+        for prompt, level in enumerate(self._level_of):
+            self._places[level].append(prompt)
+        self.levels = [LevelRow(level) for level in range(len(difficulties))]
+        for known in levels:
+            self.levels[known.level] = known
+        self._frontier = sum(difficulty <= frontier.start for difficulty in difficulties) - 1
+        while self._frontier + 1 < len(self.levels) and self.levels[self._frontier].passed:
+            self._frontier += 1
+
+    @property
+    def frontier(self) -> float | None:
+        """The hardest difficulty that is drawn; None without a frontier."""
+        return self.rows[self._places[self._frontier][0]].difficulty if self._places else None
 
     def exhausted(self, drawn: int) -> bool:
         """Whether no further prompt may be drawn after `drawn` draws."""
@@ -124,8 +186,14 @@ class Prompts:
         row, prior = self.success[prompt], self.rows[prompt].prior
         weight = self.config.strength
         total = row.tries + weight
-        known = self.config.prior if prior is None else prior
+        known = self._prior(prompt) if prior is None else prior
         return (row.solved + weight * known) / total if total > 0.0 else known
+
+    def _prior(self, prompt: int) -> float:
+        """What is expected of a prompt before it is tried."""
+        if self.levels and (level := self.levels[self._level_of[prompt]]).tries:
+            return level.solved / level.tries
+        return self.config.prior
 
     def draw(self, version: int, drawn: int, position: int) -> Draw:
         """Draw a prompt while `version` is the highest; `drawn` and `position` say where in the set we are."""
@@ -148,6 +216,29 @@ class Prompts:
             self._set_weight(prompt)
         return row
 
+    def learn_level(self, prompt: int, outcomes: Iterable[float]) -> LevelRow | None:
+        """Take them into its difficulty's success rate too, and move the frontier; the changed row, if there is one."""
+        frontier = self.config.frontier
+        if frontier is None:
+            return None
+        level = self._level_of[prompt]
+        row, decay = self.levels[level], self.config.decay
+        row.tries *= decay
+        row.solved *= decay
+        for outcome in outcomes:
+            row.tries += 1.0
+            row.solved += outcome
+        last = level + 1 == len(self.levels)
+        if level == self._frontier and not last and row.tries >= frontier.least_tries:
+            row.passed = row.solved > frontier.opens_at * row.tries
+            if row.passed:
+                self._frontier += 1
+                self._stage = -2
+        if self._stage > -2 and self.config.order == "success":
+            for other in self._places[level]:
+                self._set_weight(other)
+        return row
+
     def weight(self, prompt: int) -> float:
         """Relative frequency of a prompt in the current stage."""
         if not self._in_stage(self.rows[prompt], self._stage):
@@ -157,6 +248,8 @@ class Prompts:
         return max(self.config.floor, 1.0 - self.success_rate(prompt))
 
     def _in_stage(self, row: PromptRow, stage: int) -> bool:
+        if self._places:
+            return self._level_of[row.prompt] <= self._frontier
         if stage < 0:
             return True
         bounds = self.config.curriculum[stage]

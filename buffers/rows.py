@@ -4,6 +4,7 @@
     b"w"                         WelcomeRow       the answer to the learner's hello, likewise for its retry
     b"p" + prompt (4)            PromptRow        tokens, answer and difficulty of a prompt
     b"q" + prompt (4)            SuccessRow       how often a prompt was drawn, trained and solved
+    b"d" + level (4)             LevelRow         how well the prompts of one difficulty are solved by now
     b"o" + ordinal (8)           OpenRow          the answer to an `open_groups`, for the retry of a lost reply
     b"g" + group (8)             GroupRow
     b"t" + trajectory (8)        TrajectoryRow
@@ -138,6 +139,19 @@ class SuccessRow(msgspec.Struct, array_like=True, gc=False):
     """Groups of it that were handed to the learner."""
 
 
+class LevelRow(msgspec.Struct, array_like=True, gc=False):
+    """What is known of all prompts of one difficulty, kept where a frontier needs it."""
+
+    level: int
+    """Place of the difficulty among those of the set, from 0, easiest first."""
+    tries: float = 0.0
+    """Scored responses, decayed."""
+    solved: float = 0.0
+    """Outcomes of them, decayed."""
+    passed: bool = False
+    """Whether it was the frontier and the next difficulty was opened."""
+
+
 class OpenedGroup(msgspec.Struct, array_like=True, frozen=True):
     """A group as it was opened, with trajectories first .. first + k - 1."""
 
@@ -207,12 +221,12 @@ class MetaRow(msgspec.Struct, array_like=True, gc=False):
     prompts_digest: int = 0
 
 
-Row = MetaRow | WelcomeRow | PromptRow | SuccessRow | OpenRow | GroupRow | TrajectoryRow | LeaseRow | Segment
+Row = MetaRow | WelcomeRow | PromptRow | SuccessRow | LevelRow | OpenRow | GroupRow | TrajectoryRow | LeaseRow | Segment
 
 Transaction = tuple[tuple[bytes, Row | None], ...]
 """Puts (key, row) and removals (key, None), durable together or not at all."""
 
-Changing = TrajectoryRow | GroupRow | MetaRow | SuccessRow
+Changing = TrajectoryRow | GroupRow | MetaRow | SuccessRow | LevelRow
 """Rows that the buffer changes in memory; the others are made once."""
 
 C = TypeVar("C", bound=Changing)
@@ -231,6 +245,7 @@ ROW_TYPES: dict[bytes, type[Row]] = {
     b"w": WelcomeRow,
     b"p": PromptRow,
     b"q": SuccessRow,
+    b"d": LevelRow,
     b"o": OpenRow,
     b"g": GroupRow,
     b"t": TrajectoryRow,
@@ -250,6 +265,11 @@ def prompt_key(prompt: int) -> bytes:
 def success_key(prompt: int) -> bytes:
     """Key of a `SuccessRow`."""
     return b"q" + prompt.to_bytes(4, "big")
+
+
+def level_key(level: int) -> bytes:
+    """Key of a `LevelRow`."""
+    return b"d" + level.to_bytes(4, "big")
 
 
 def open_key(ordinal: int) -> bytes:

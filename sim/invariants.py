@@ -371,7 +371,8 @@ def _differ(memory: Holdings, disk: Holdings) -> str:
         held, stored = getattr(memory, name), getattr(disk, name)
         if held != stored:
             return f"replay held {name} {held}, its disk holds {stored}"
-    return "" if memory.prompts.success == disk.prompts.success else "replay held other success rates than its disk"
+    rates = [(held.prompts.success, held.prompts.levels) for held in (memory, disk)]
+    return "" if rates[0] == rates[1] else "replay held other success rates than its disk"
 
 
 def same_draw(one: Segment, other: Segment) -> bool:

@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 
 from buffers.errors import UsageError
-from buffers.prompts import Lesson, PromptConfig, Prompts, digest_prompts, make_prompts
-from buffers.rows import PromptRow, SuccessRow
+from buffers.prompts import Frontier, Lesson, PromptConfig, Prompts, digest_prompts, make_prompts
+from buffers.rows import LevelRow, PromptRow, SuccessRow
 from buffers.segment import Ghost
 
 
@@ -118,3 +118,78 @@ def test_the_digest_tells_sets_apart() -> None:
     assert digest_prompts(one) == digest_prompts(make_prompts([Ghost(3, 1), Ghost(3, 2)], ["a", "b"]))
     assert digest_prompts(one) != digest_prompts(make_prompts([Ghost(3, 1), Ghost(3, 2)], ["a", "c"]))
     assert digest_prompts(one) != digest_prompts(one[:1])
+
+
+def climbing(**settings: float) -> Prompts:
+    """Ten prompts of each difficulty 3, 4, 5 and 6, the frontier at 4."""
+    labels = [float(difficulty) for difficulty in (3, 4, 5, 6) for _ in range(10)]
+    frontier = Frontier(start=4.5, **settings)
+    return prompts(PromptConfig(decay=0.9, frontier=frontier), difficulties=labels)
+
+
+def test_no_prompt_beyond_the_frontier_is_drawn_until_the_frontier_is_solved() -> None:
+    source = climbing(opens_at=0.65, least_tries=16)
+    assert source.frontier == 4.0
+    assert max(draw_many(source, 1000)) < 20
+    for number in range(10):
+        source.learn_level(number, [1.0] * 8)  # what is easier opens nothing
+    source.learn_level(10, [1.0] * 8)  # too few tries
+    source.learn_level(10, [0.0] * 8)
+    source.learn_level(11, [1.0] * 5 + [0.0] * 3)
+    assert source.frontier == 4.0
+    source.learn_level(12, [1.0] * 8)
+    assert source.frontier == 5.0
+    assert {prompt // 10 for prompt in draw_many(source, 1000)} == {0, 1, 2}
+    source.learn_level(12, [0.0] * 80)
+    assert source.frontier == 5.0  # what is open stays open
+    for prompt in (20, 21, 22, 30, 31, 32):
+        source.learn_level(prompt, [1.0] * 8)
+    assert source.frontier == 6.0
+    assert not source.levels[3].passed  # nothing is harder
+
+
+def test_prompts_of_one_difficulty_share_their_prior() -> None:
+    source = climbing()
+    draw_many(source, 1)
+    row = source.learn(10, [1.0] * 4)
+    level = source.learn_level(10, [1.0] * 4)
+    assert (row.tries, level) == (4.0, LevelRow(1, 4.0, 4.0))
+    assert source.success_rate(19) == 1.0  # never tried
+    assert source.success_rate(0) == 0.5  # of a difficulty that was never tried
+    share = Counter(prompt // 10 for prompt in draw_many(source, 4000))
+    assert share[1] / 4000 == pytest.approx(0.01 / 0.51, abs=0.01)
+    source.learn_level(10, [0.0] * 8)
+    solved = 0.9 * 4 / (0.9 * 4 + 8)
+    assert source.success_rate(19) == pytest.approx(solved)
+    assert source.weight(19) == pytest.approx(1 - solved)
+
+
+def test_a_restarted_frontier_draws_what_it_would_have_drawn() -> None:
+    first = climbing(least_tries=8)
+    for prompt, right in ((12, 8), (13, 6), (3, 8), (21, 4)):
+        outcomes = [1.0] * right + [0.0] * (8 - right)
+        first.learn(prompt, outcomes)
+        first.learn_level(prompt, outcomes)
+        draw_many(first, 3)
+    again = Prompts(first.config, seed=1)
+    again.load(first.rows, first.success, first.levels)
+    assert again.frontier == first.frontier == 5.0
+    assert draw_many(again, 200, drawn=40) == draw_many(first, 200, drawn=40)
+
+
+def test_without_a_frontier_nothing_is_kept_by_difficulty() -> None:
+    source = prompts(PromptConfig(), difficulties=[1.0, 2.0])
+    assert source.learn_level(0, [1.0]) is None
+    assert source.levels == []
+    assert source.frontier is None
+
+
+def test_a_frontier_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"opens_at is 1\.5"):
+        Frontier(3, opens_at=1.5)
+    with pytest.raises(UsageError, match="least_tries is 0"):
+        Frontier(3, least_tries=0)
+    with pytest.raises(UsageError, match="leave one of them out"):
+        PromptConfig(frontier=Frontier(3), curriculum=(Lesson(0),))
+    with pytest.raises(UsageError, match=r"start is 2, the easiest prompt has difficulty 3\.0"):
+        prompts(PromptConfig(frontier=Frontier(2)), difficulties=[3.0, 4.0])
