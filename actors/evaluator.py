@@ -6,7 +6,8 @@ last of the run): install it, answer each problem once greedily and `samples` ti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,12 +22,16 @@ from policies.card import Held
 from policies.engine import Engine, EngineFailed, Installed, InstallFailed, Job, JobFailed, Sampling, SegmentDone
 from rewards.reward import Reward, Scored, ScoreJob, ScoringFailed
 
+MOST_DIFFICULTIES = 32
+"""With more of them accuracy is not told by difficulty."""
+
 
 class Problem(msgspec.Struct, frozen=True):
     """One held-out problem."""
 
     prompt: Payload
     answer: str
+    difficulty: float = 0.0
 
 
 class EvaluatorConfig(msgspec.Struct, frozen=True):
@@ -163,6 +168,10 @@ class Evaluator:
         context.decide("evaluated", self._newest, round(1000 * results.get("greedy", 0.0)))
         for name, value in results.items():
             self._numbers.add(context, f"eval_{name}", value)
+        difficulties = [problem.difficulty for problem in self._problems]
+        for difficulty, shares in by_difficulty(self._outcomes, difficulties, self._rounds).items():
+            for name, value in shares.items():
+                self._numbers.add(context, f"eval_{name}_at_{difficulty:g}", value)
         self._tell(context)
 
     def _tell(self, context: Context) -> None:
@@ -203,6 +212,23 @@ def summarize(outcomes: dict[int, float], lengths: dict[int, int], rounds: int) 
     if rounds > 2:
         results[f"pass{rounds - 1}"] = mean(list(solved.values()))
     return results
+
+
+def by_difficulty(
+    outcomes: dict[int, float], difficulties: Sequence[float], rounds: int
+) -> dict[float, dict[str, float]]:
+    """`n`, `greedy` and `sampled` of each difficulty, easiest first; nothing if there are one or very many of them."""
+    found: dict[float, dict[int, float]] = defaultdict(dict)
+    for number, value in outcomes.items():
+        found[difficulties[number // rounds]][number] = value
+    if not 1 < len(found) <= MOST_DIFFICULTIES:
+        return {}
+    result = {}
+    for difficulty, some in sorted(found.items()):
+        greedy = [value for number, value in some.items() if number % rounds == 0]
+        sampled = [value for number, value in some.items() if number % rounds]
+        result[difficulty] = {"n": float(len(greedy)), "greedy": mean(greedy), "sampled": mean(sampled)}
+    return result
 
 
 def mean(values: list[float]) -> float:

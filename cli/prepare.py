@@ -186,7 +186,8 @@ def write_prompts(config: RunConfig, task: Task, codec: Codec, folder: Path) -> 
         for number, prompt in enumerate(task.prompts("train", config.task.train_prompts))
     )
     problems = tuple(
-        Problem(payload_of(prompt, codec), prompt.answer) for prompt in task.prompts("held_out", config.task.held_out)
+        Problem(payload_of(prompt, codec), prompt.answer, prompt.difficulty)
+        for prompt in task.prompts("held_out", config.task.held_out)
     )
     (folder / "prompts.msgpack").write_bytes(msgspec.msgpack.encode(rows))
     (folder / "problems.msgpack").write_bytes(msgspec.msgpack.encode(problems))

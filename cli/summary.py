@@ -48,7 +48,7 @@ def wall_of(rows: list[Row]) -> float:
 
 
 def accuracies(rows: list[Row]) -> dict[str, Any]:
-    """The first and the last evaluation."""
+    """The first and the last evaluation, as a whole and by difficulty (empty where they do not tell of it)."""
     found: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.actor == "evaluator" and row.name.startswith("eval_"):
@@ -58,6 +58,13 @@ def accuracies(rows: list[Row]) -> dict[str, Any]:
         names = ("sampled", "greedy", "pass8", "n")
         result[f"accuracy_{place}"] = {name: found[name][index] if found[name] else None for name in names}
         result[f"response_tokens_{place}"] = found["tokens"][index] if found["tokens"] else None
+        result[f"accuracy_by_difficulty_{place}"] = {
+            name.removeprefix("n_at_"): {
+                kind: found[name.replace("n", kind, 1)][index] for kind in ("sampled", "greedy", "n")
+            }
+            for name in found
+            if name.startswith("n_at_")
+        }
     return result
 
 

@@ -19,6 +19,25 @@ def test_accuracies_are_those_of_the_first_and_the_last_evaluation():
     assert (found["response_tokens_before"], found["response_tokens_after"]) == (15, 70)
 
 
+def test_accuracies_by_difficulty_stand_beside_each_other():
+    rows = [
+        Row(t, "evaluator", f"eval_{kind}_at_{difficulty}", value)
+        for t, values in ((0.0, (8, 0.1, 0.2, 4, 0.3, 0.4)), (9.0, (8, 0.5, 0.6, 4, 0.7, 0.8)))
+        for (difficulty, kind), value in zip(
+            [(difficulty, kind) for difficulty in ("3", "12.5") for kind in ("n", "greedy", "sampled")],
+            values,
+            strict=True,
+        )
+    ]
+    found = summary.accuracies(rows)
+    assert found["accuracy_by_difficulty_before"] == {
+        "3": {"sampled": 0.2, "greedy": 0.1, "n": 8},
+        "12.5": {"sampled": 0.4, "greedy": 0.3, "n": 4},
+    }
+    assert found["accuracy_by_difficulty_after"]["12.5"] == {"sampled": 0.8, "greedy": 0.7, "n": 4}
+    assert summary.accuracies([])["accuracy_by_difficulty_after"] == {}
+
+
 def test_a_run_without_evaluations_says_so():
     assert summary.accuracies([])["accuracy_after"] == {"sampled": None, "greedy": None, "pass8": None, "n": None}
 
