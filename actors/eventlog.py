@@ -4,6 +4,7 @@
     ["d", at_ns, actor, incarnation, index, kind, [fields], cause, cause_index]         a decision
     ["n", at_ns, actor, name, value]                                                    a number
     ["s", at_ns, process, refused so far, reason]                                       a stranger's message
+    ["m", at_ns, process, kind, count, bytes]        messages of one kind sent to other processes, told once a second
 
 Each process writes a file of its own; `read_events` merges a folder of them by time. A reader skips kinds of records
 that it does not know, and a torn last record (of a process that was killed) ends its file without an error.
@@ -47,13 +48,25 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
     """Of the last one."""
 
 
-Record = Decision | Number | Refusal
+class Traffic(msgspec.Struct, frozen=True, array_like=True):
+    """Messages of one kind that a process sent to other processes since its last record of that kind."""
 
-_LETTER: dict[type, str] = {Decision: "d", Number: "n", Refusal: "s"}
-_KIND: dict[str, type[Decision] | type[Number] | type[Refusal]] = {
+    at_ns: int
+    process: str
+    kind: str
+    """The message's class."""
+    count: int
+    bytes: int
+    """Of whole envelopes, as they were encoded."""
+
+
+Record = Decision | Number | Refusal | Traffic
+
+_KIND: dict[str, type[Decision] | type[Number] | type[Refusal] | type[Traffic]] = {
     "d": Decision,
     "n": Number,
     "s": Refusal,
+    "m": Traffic,
 }
 
 
@@ -89,6 +102,10 @@ class EventLogWriter:
     def refusal(self, at_ns: int, process: str, count: int, reason: str) -> None:
         """Append that `count` messages have been refused, the last for this reason."""
         self._buffer += self._encode(("s", at_ns, process, count, reason))
+
+    def traffic(self, at_ns: int, process: str, kind: str, count: int, size: int) -> None:
+        """Append that so many messages of a kind, of `size` bytes together, were sent to other processes."""
+        self._buffer += self._encode(("m", at_ns, process, kind, count, size))
 
     def flush(self) -> None:
         """Write out what was appended."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from actors.eventlog import Number, Record, Refusal
+from actors.eventlog import Number, Record, Refusal, Traffic
 from actors.kernel.backend import Decision
 from actors.kernel.operations import NS
 from buffers.histogram import read_bucket
@@ -260,7 +260,7 @@ def trace_events(records: Iterable[Record], group: int = 0) -> Iterator[dict[str
     found = timeline(records, group)
     pids: dict[str, int] = {}
     for record in records:
-        yield from _named(record.process if isinstance(record, Refusal) else record.actor, pids)
+        yield from _named(record.process if isinstance(record, Refusal | Traffic) else record.actor, pids)
         yield from _loose(record, pids)
     rows = lanes(found.slices)
     for (actor, lane), name in _row_names(found.slices, rows).items():
@@ -316,6 +316,9 @@ def _loose(record: Record, pids: dict[str, int]) -> Iterator[dict[str, Any]]:
     elif isinstance(record, Refusal):
         args = {"count": record.count, "reason": record.reason}
         yield {"ph": "i", "s": "p", "name": "refused", "pid": pids[record.process], "tid": 0, "ts": at_us, "args": args}
+    elif isinstance(record, Traffic):
+        name, args = f"sent {record.kind}", {"count": record.count, "bytes": record.bytes}
+        yield {"ph": "C", "name": name, "pid": pids[record.process], "tid": 0, "ts": at_us, "args": args}
     elif record.kind not in SPANNED:
         args = {"fields": record.fields, "incarnation": record.incarnation, "index": record.index,
                 "cause": f"{record.cause} {record.cause_index}"}  # fmt: skip

@@ -30,6 +30,7 @@ from actors.live.keys import Keys
 from actors.live.life import Life
 from actors.live.links import Link, Links
 from actors.live.loop import Loop
+from actors.live.traffic import Traffic
 from actors.messages import ActorDied
 from buffers.errors import ContractError, WireError
 from buffers.plugin import load
@@ -116,6 +117,7 @@ class Host:
         self._last_reason = ""
         self._flush_due = False
         self._log = EventLogWriter(Path(config.events), "live", config.seed)
+        self._traffic = Traffic(loop.now())
         listen = config.listen or config.directory.listens(config.process)
         self.links = Links(loop, listen, self.codec.max_bytes, self, keys)
         if config.listen:
@@ -203,8 +205,8 @@ class Host:
             loop, hand = self.loop, self.hand
             route: Callable[[Envelope], None] = lambda envelope: loop.soon(hand, envelope)  # noqa: E731
         else:
-            send, encode = self.link(home).send, self._encode
-            route = lambda envelope: send(encode(envelope))  # noqa: E731
+            send, encode, counted = self.link(home).send, self._encode, self._traffic.counted
+            route = lambda envelope: send(counted(encode, envelope))  # noqa: E731
         self.routes[to] = route
         return route
 
@@ -262,6 +264,7 @@ class Host:
         if self._last_reason:
             self._log.refusal(self.loop.now(), self.config.process, self.refused, self._last_reason[:200])
             self._last_reason = ""
+        self._traffic.tell(self._log, self.loop.now(), self.config.process)
         self._log.flush()
 
     def close(self, linger_s: float) -> None:
@@ -269,6 +272,7 @@ class Host:
         for life in list(self.lives.values()):
             life.end()
         self.lives.clear()
+        self._traffic.tell(self._log, self.loop.now(), self.config.process, at_once=True)
         self.flush()
         self._log.close()
         self.links.close(linger_s)

@@ -3,7 +3,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from actors.eventlog import EventLogReader, EventLogWriter, Number, Refusal, read_events
+from actors.eventlog import EventLogReader, EventLogWriter, Number, Refusal, Traffic, read_events
 from actors.kernel.backend import Decision
 from buffers.errors import UsageError
 
@@ -25,6 +25,7 @@ def test_what_was_written_is_read_back(tmp_path):
     log.decision(decision(5))
     log.number(6, "learner", "loss", 0.5)
     log.refusal(7, "replay", 3, "from z: no message")
+    log.traffic(8, "generator-0", "Append", 3, 1200)
     log.close()
     log.close()
     reader = EventLogReader(tmp_path / "a.events")
@@ -32,6 +33,7 @@ def test_what_was_written_is_read_back(tmp_path):
         decision(5),
         Number(6, "learner", "loss", 0.5),
         Refusal(7, "replay", 3, "from z: no message"),
+        Traffic(8, "generator-0", "Append", 3, 1200),
     ]
     assert reader.header == {"format": "braid-events", "version": 1, "world": "live", "seed": 7}
 

@@ -3,7 +3,7 @@
 import json
 from itertools import pairwise
 
-from actors.eventlog import Number, Refusal
+from actors.eventlog import Number, Refusal, Traffic
 from actors.kernel.backend import Decision
 from actors.timeline import lanes, timeline, write_timeline
 
@@ -39,6 +39,7 @@ RUN = [
     decided(160, "learner", "publish", 1, "ring:x"),
     decided(161, "controller", "dispatch", 3, 1, "generator-0", 1),
     Refusal(170_000, "replay", 2, "from z: no"),
+    Traffic(170_000, "replay", "Grant", 3, 900),
 ]
 
 
@@ -141,7 +142,8 @@ def test_the_file_keeps_the_schema_that_viewers_take(tmp_path):
     names = {event["args"]["name"] for event in events if event["ph"] == "M" and event["name"] == "process_name"}
     assert names == {"supervisor", "learner", "controller", "generator-0", "replay"}
     assert [event["name"] for event in events if event["ph"] == "i"] == ["refused"]
-    assert [(event["name"], event["args"]) for event in events if event["ph"] == "C"][-1] == ("loss", {"value": 0.5})
+    counters = [(event["name"], event["args"]) for event in events if event["ph"] == "C"]
+    assert counters[-2:] == [("loss", {"value": 0.5}), ("sent Grant", {"count": 3, "bytes": 900})]
 
 
 CARD = [
