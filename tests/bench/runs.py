@@ -29,12 +29,14 @@ EXAMPLE = "examples/cpu_reasoning.toml"
 class Run:
     """A finished run: its summary, its numbers, and what the command cost."""
 
-    def __init__(self, folder: Path, wall_s: float, prepare_s: float, peak_bytes: int) -> None:
+    def __init__(self, folder: Path, wall_s: float, prepare_s: float, peak_bytes: int, training_cpu_s: float) -> None:
         self.folder = folder
         self.wall_s = wall_s
         self.prepare_s = prepare_s
         """Until the cast started: config, warm-up (or its cached result), prompts."""
         self.peak_bytes = peak_bytes
+        self.training_cpu_s = training_cpu_s
+        """Of all processes since then, read once a second."""
         self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         self.rows: list[Row] = list(read_metrics(folder))
 
@@ -61,19 +63,34 @@ def train(seed: int, settings: Mapping[str, object], config: str = EXAMPLE) -> R
         words += ["--set", f"{key}={json.dumps(value) if isinstance(value, bool) else value}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     began, prepared, peak = time.monotonic(), 0.0, 0
+    cpu_s: dict[int, float] = {}
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
             peak = max(peak, tree_bytes(process.pid))
             if not prepared and (folder / "run.json").exists():
                 prepared = time.monotonic() - began
+            if prepared:
+                cpu_s |= tree_cpu_s(process.pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(1.0)
         wall_s = time.monotonic() - began
         if process.returncode:
             output.seek(0)
             raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}:\n{output.read()[-2000:]}")
-    return Run(folder, wall_s, prepared, peak)
+    return Run(folder, wall_s, prepared, peak, sum(cpu_s.values()))
+
+
+def tree_cpu_s(pid: int) -> dict[int, float]:
+    """Processor seconds of a process and each below it, by process."""
+    found: dict[int, float] = {}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                times = process.cpu_times()
+                found[process.pid] = times.user + times.system
+    return found
 
 
 def tree_bytes(pid: int) -> int:

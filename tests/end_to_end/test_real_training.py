@@ -11,6 +11,7 @@ import pytest
 import cli.main
 import cli.prepare
 import cli.train
+from actors.eventlog import Traffic, read_events
 from tests.end_to_end import training
 
 
@@ -48,6 +49,12 @@ def test_a_model_learns_while_everybody_is_killed_once(tmp_path, cache):
     assert summary["accuracy_after"]["sampled"] > summary["accuracy_before"]["sampled"] + 0.25
     assert summary["staleness"]["max"] <= summary["staleness"]["bound"]
     check_versions(folder)
+    uses = training.trained_uses(folder)
+    assert len(uses) > 200
+    assert max(uses.values()) == 1, "a group was trained on beyond schedule.reuse = 1"
+    assert 8 * len(uses) <= summary["ledger"]["trained"]
+    sent = {one.kind for one in read_events([folder / "events"]) if isinstance(one, Traffic)}
+    assert sent >= {"Append", "Dispatch", "TakeLease", "Share"}, sent
     assert training.processes_of(folder) == {}
 
 

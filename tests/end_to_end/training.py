@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,33 @@ def finish(process: subprocess.Popen[str], seconds: float = 400) -> tuple[int, s
 def decisions(folder: Path) -> list[Decision]:
     """Everything that was decided in a run so far, by its event logs."""
     return [one for one in read_events(sorted((folder / "events").glob("*"))) if isinstance(one, Decision)]
+
+
+def trained_uses(folder: Path) -> Counter[int]:
+    """How often each group went into durable weights, as far as the event logs tell.
+
+    A lease counts once: when replay completed it, or when the learner that applied it made a checkpoint after that.
+    What a killed process had not written yet is missing, so these are lower bounds.
+    """
+    groups: dict[int, tuple[int, ...]] = {}
+    applied: defaultdict[int, list[int]] = defaultdict(list)
+    counted: set[int] = set()
+    uses: Counter[int] = Counter()
+    for one in decisions(folder):
+        leases: list[int] = []
+        if one.kind == "lease":  # a number that was not durable when replay died is given out again
+            groups[int(one.fields[0])] = tuple(int(group) for group in one.fields[1:])
+        elif one.kind == "update":
+            applied[one.incarnation].append(int(one.fields[0]))
+        elif one.kind == "checkpoint":
+            leases = applied.pop(one.incarnation, [])
+        elif one.kind == "complete":
+            leases = [int(one.fields[0])]
+        for lease in leases:
+            if lease in groups and lease not in counted:
+                counted.add(lease)
+                uses.update(groups[lease])
+    return uses
 
 
 def version(folder: Path) -> int:
