@@ -31,7 +31,8 @@ from buffers.invariants import check_segments
 from buffers.leasing import LeasingConfig
 from buffers.memory_store import MemoryStore
 from buffers.priorities import names
-from buffers.prompts import PromptConfig, make_prompts
+from buffers.prompts import Frontier, PromptConfig, make_prompts
+from buffers.rows import PromptRow
 from buffers.segment import Attachment, Ghost, Segment
 
 MAX_TOKENS = 12
@@ -101,6 +102,7 @@ class BufferMachine(RuleBasedStateMachine):
         replacement=st.booleans(),
         stratified=st.booleans(),
         beta=st.sampled_from([0.0, 0.5, 1.0]),
+        frontier=st.sampled_from([None, Frontier(0, opens_at=0.3, least_tries=1)]),
     )
     def begin(self, **chosen: object) -> None:
         draws = chosen["priority"] not in ("fifo", "freshest")
@@ -121,7 +123,7 @@ class BufferMachine(RuleBasedStateMachine):
             capacity_tokens=chosen["capacity"],
             capacity_bytes=chosen["room"],
             max_attached_bytes=chosen["attached"],
-            prompts=PromptConfig(order=chosen["order"], epochs=chosen["epochs"]),
+            prompts=PromptConfig(order=chosen["order"], epochs=chosen["epochs"], frontier=chosen["frontier"]),
             seed=3,
         )
         self.store = MemoryStore()
@@ -131,7 +133,7 @@ class BufferMachine(RuleBasedStateMachine):
         """The model after each unsynced transaction; the first belongs to what is synced."""
         self.ordinal = 0
         self.last: list[tuple] = []
-        self.buffer.load_prompts(make_prompts([Ghost(3, seed) for seed in range(3)]))
+        self.buffer.load_prompts(PromptRow(n, Ghost(3, n), "", float(n)) for n in range(3))
         self.commit()
         self.snapshot()
         self.restart_learner()

@@ -5,8 +5,8 @@ from buffers.answers import Appended, AttemptFailed, Opened, Reassigned, Refused
 from buffers.buffer import ORDINALS_KEPT, Buffer
 from buffers.errors import UsageError
 from buffers.memory_store import MemoryStore
-from buffers.prompts import PromptConfig, make_prompts
-from buffers.rows import GroupRow, TrajectoryRow, segment_key, segments_key, trajectory_key
+from buffers.prompts import Frontier, PromptConfig, make_prompts
+from buffers.rows import GroupRow, PromptRow, TrajectoryRow, segment_key, segments_key, trajectory_key
 from buffers.segment import Attachment, Ghost, Segment
 from tests.buffer_builders import config, eligible, filled, finish, ghost, leased, opened, passes, real
 
@@ -289,12 +289,16 @@ def test_a_prompt_set_is_put_in_once_and_another_one_is_refused() -> None:
 
 
 def test_a_recovered_buffer_draws_the_prompts_that_the_lost_one_would_have_drawn() -> None:
-    for order in ("success", "passes"):
-        buffer = filled(config(batch=40, prompts=PromptConfig(order=order)), prompts=7)  # type: ignore[arg-type]
+    frontier = Frontier(start=0, opens_at=0.4, least_tries=2)
+    for prompts in (PromptConfig(), PromptConfig(order="passes"), PromptConfig(frontier=frontier)):
+        buffer = filled(config(batch=40, prompts=prompts), prompts=0)
+        buffer.load_prompts(PromptRow(n, Ghost(3, n), "", float(n)) for n in range(7))
         store = MemoryStore()
         eligible(buffer, 5)
         store.write(buffer.drain())
         again = Buffer.recover(buffer.config, store.rows())
+        assert again.frontier() == buffer.frontier()
+        assert prompts.frontier is None or again.frontier() > 0.0  # type: ignore[operator]
         assert again.open_groups(1, 9, 9) == buffer.open_groups(1, 9, 9)
         assert again.drain() == buffer.drain()
 
