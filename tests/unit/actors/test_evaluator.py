@@ -49,10 +49,10 @@ def test_a_failed_engine_takes_the_evaluator_with_it():
 
 def test_accuracy_by_difficulty_counts_greedy_and_sampled_answers_apart():
     difficulties = [7.0, 3.0, 7.0]
-    outcomes = {0: 1.0, 1: 0.0, 2: 1.0, 3: 0.0, 4: 0.0, 5: 0.0, 6: 0.0, 7: 1.0, 8: 1.0}
+    outcomes = {0: 1.0, 1: 0.0, 2: 1.0, 3: 0.0, 4: 0.0, 5: 0.0, 6: 1.0, 7: 1.0, 8: 1.0}
     assert list(by_difficulty(outcomes, difficulties, 3).items()) == [
         (3.0, {"n": 1.0, "greedy": 0.0, "sampled": 0.0}),
-        (7.0, {"n": 2.0, "greedy": 0.5, "sampled": 0.75}),
+        (7.0, {"n": 2.0, "greedy": 1.0, "sampled": 0.75}),
     ]
     assert by_difficulty(outcomes, [3.0] * 3, 3) == {}
     many = range(MOST_DIFFICULTIES + 1)
