@@ -2,9 +2,10 @@
 
 Supervised traces exist for 3 to 7 terms; the frontier climbs to 24. Three models of each seed are compared: the one
 that the warm-up made (`before`), the one that reinforcement made of it, and the control, which goes on from the same
-warm-up with its own traces, position skips and last rate, for as many CPU seconds as all processes of reinforcement
-took together. Each answers the same held-out problems, about 96 of each number of terms. A trace is true if it names
-every step of the chain in order, with its right operand and result (steps written twice count once).
+warm-up with its own traces and position skips, at its full rate falling to a fifth (averaged weights, as in the
+warm-up), for as many CPU seconds as all processes of reinforcement took together. Each answers the same held-out
+problems, about 96 of each number of terms. A trace is true if it names every step of the chain in order, with its right
+operand and result (steps written twice count once).
 
 A line for each band of lengths: `ours` is greedy accuracy after reinforcement, `theirs` the control's; accuracy at
 each length stands in `greedy`, and beside it what was sampled at temperature 1 and the share of true traces. Seeds 301
@@ -120,15 +121,15 @@ def is_true(response: str, prompt: str) -> bool:
 
 
 def control(task: Task, result: Run, config: warmup.Config, seconds: float) -> Path:
-    """The folder of the warmed-up model after so many CPU seconds more of phase A, at its last rate."""
+    """The folder of the warmed-up model after so many CPU seconds more of the supervised phase."""
     model, _ = load_checkpoint(result.folder / "model")
     codec = character_tokenizer()
     rng = np.random.Generator(np.random.PCG64([config.seed, 72]))
     source = warmup.batches(task, codec, rng, config, lambda: (config.mix_a, config.hardest, 8))
     pupil = warmup.Pupil(model, (config.muon_rate, config.adam_rate), config.decay)
     began = time.process_time()
-    while time.process_time() - began < seconds:
-        pupil.learn(next(source), 0.2)
+    while (used := (time.process_time() - began) / seconds) < 1.0:
+        pupil.learn(next(source), 1.0 - 0.8 * used)
     folder = result.folder / "control"
     warmup.save_model(pupil.averaged(), codec, folder)
     return folder
