@@ -47,7 +47,9 @@ class Mishap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in self.target.split(","):
             if name not in known:
                 few = ", ".join(known[:3])
-                raise UsageError(f"{where}.target = {name!r}: nobody that can be the target of {self.verb}; e.g. {few}")
+                raise UsageError(
+                    f"{where}.target = {name!r}: nobody that can be the target of {self.verb}; name e.g. {few}"
+                )
         for key, value, least in (("at_s", self.at_s, 0.0), ("for_s", self.for_s, 0.0), ("span_s", self.span_s, 0.0)):
             if not value >= least:
                 raise UsageError(f"{where}.{key} = {value}: must be {least:g} or more")

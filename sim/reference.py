@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from buffers.sum_tree import SumTree
-
 from buffers.answers import (
     Appended,
     AttemptFailed,
@@ -39,6 +37,7 @@ from buffers.draws import uniform
 from buffers.errors import InvalidSegment
 from buffers.learning import LAW_STREAM
 from buffers.priorities import Signal, load
+from buffers.priority_tree import tree_of
 from buffers.segment import Segment, check_segment
 
 Complain = Callable[[int, str], None]
@@ -548,8 +547,8 @@ class Reference:
         for slot in slots:
             if self._rule.proportional:
                 self.law_draws += 1
-                tree = SumTree([0.0 if one in chosen else worth[one.number] for one in found])
-                best = found[tree.find(uniform(config.seed, LAW_STREAM, self.law_draws))]
+                tree = tree_of([0.0 if one in chosen else worth[one.number] for one in found])
+                best = found[tree.find_one(uniform(config.seed, LAW_STREAM, self.law_draws))]
             else:
                 best = max(left, key=lambda one: worth[one.number])
             by_law = not strict or feasible([*chosen, best], slot, awaited)

@@ -91,9 +91,13 @@ class ClusterSection(msgspec.Struct, frozen=True):
     placement: Literal["", "separate", "colocated"] = ""
     """Empty: as `generator_gpus` says. colocated: nothing is moved out of the way."""
     share: Literal["time", "memory"] = "time"
+    """Engine and trainer use the card in turns, or both at once with a part of its memory each."""
     cache: Literal["keep", "drop"] = "keep"
+    """With time: what becomes of an engine's keys and values while another has the card."""
     turn_s: float = 0.25
+    """With time: how long an engine that still has work keeps the card although others wait for it."""
     engine_memory: float = 0.4
+    """With memory: the generator's part of the card's memory."""
 
 
 @dataclass(frozen=True)
@@ -189,8 +193,8 @@ class Scenario:
         cluster = self.cluster
         if cluster.placement and (cluster.placement == "colocated") == bool(self.generator_gpus):
             raise UsageError(
-                f"cluster.placement = {cluster.placement!r} with generator_gpus = {self.generator_gpus}: 0 is "
-                "colocated, above 0 is separate"
+                f"cluster.placement = {cluster.placement!r} with generator_gpus = {self.generator_gpus}: make the latter "
+                "0 for 'colocated', more for 'separate'"
             )
         if not 0 < cluster.engine_memory < 1:
             raise UsageError(f"cluster.engine_memory = {cluster.engine_memory}: give a fraction between 0 and 1")

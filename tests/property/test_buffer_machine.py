@@ -31,7 +31,7 @@ from buffers.invariants import check_segments
 from buffers.leasing import LeasingConfig
 from buffers.memory_store import MemoryStore
 from buffers.priorities import names
-from buffers.prompts import Frontier, PromptConfig, make_prompts
+from buffers.prompts import Frontier, PromptConfig
 from buffers.rows import PromptRow
 from buffers.segment import Attachment, Ghost, Segment
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import lmdb
 import msgspec
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
@@ -168,7 +169,9 @@ BACKWARDS = put_segment(9, 6, real(6, 5, 0, "stop"))
 TOO_NEW = (*put_segment(9, 6, real(6, 5, 7, "stop")), trajectory(9, last_version=7, version_sum=6 + 35))
 POSITIVE = put_segment(9, 6, Segment(6, token_arrays([1] * 5, [0.5] * 5), ((1, 5),), ((1, 5),), "stop"))
 NOT_A_NUMBER = put_segment(9, 6, Segment(6, token_arrays([1] * 5, [float("nan")] * 5), ((1, 5),), ((1, 5),), "stop"))
-NEGATIVE = put_segment(9, 6, Segment(6, token_arrays([-7] * 5, [-0.5] * 5), ((1, 5),), ((1, 5),), "stop"))
+NEGATIVE = put_segment(
+    9, 6, Segment(6, token_arrays(np.full(5, -7, np.int32), [-0.5] * 5), ((1, 5),), ((1, 5),), "stop")
+)
 UNCOVERED = put_segment(9, 6, Segment(6, real(6, 5).payload, ((1, 3),), ((1, 5),), "stop"))
 TORN_IDS = TokenArrays(b"\0" * 20, b"\0" * 20)
 

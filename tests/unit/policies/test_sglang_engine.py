@@ -65,7 +65,7 @@ class Desk:
 
 
 def tokens(*ids):
-    return token_arrays(ids, np.zeros(len(ids)))
+    return token_arrays(np.array(ids, np.int32), np.zeros(len(ids)))
 
 
 @pytest.fixture
