@@ -4,8 +4,9 @@
     Stop          --> everybody is killed ----------------------------+--pause--> next start, on the same disks
 
 Each start has the settings of the first with `starts` raised by one, which is what resuming a run gives to its cast. A
-run that ends by itself is over. What is on its way is lost with the sockets, or (`late`) held up and delivered to the
-next start, as words of the dead. Left out: a stop that comes while nobody supervises; it is lost.
+run that ends by itself is over. What is on its way is lost with the sockets; what is on its way to replay may (`late`)
+be held up by something between and come in the next sitting, as words of the dead, which replay alone has to stand:
+the others begin anew. Left out: a stop that comes while nobody supervises; it is lost.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ class Stop(msgspec.Struct, frozen=True):
     pause_ns: int = 50_000_000
     """From the last actor's end to the next start."""
     late: bool = False
-    """What was on its way to somebody arrives in the next sitting."""
+    """What was on its way to replay arrives in the next sitting."""
 
     def __str__(self) -> str:
         """One line for a report."""
         how = "the person stops the run" if self.orderly else "everybody is killed"
-        late = ", with late messages" if self.late else ""
+        late = ", with late messages to replay" if self.late else ""
         return f"{self.at_ns / 1e9:g} s: {how}, resumed after {self.pause_ns / 1e9:g} s{late}"
 
 
@@ -79,8 +80,7 @@ class Sittings:
             world.crash(name)
 
     def _start(self, stop: Stop) -> None:
-        if not stop.late:
-            self._world.silence()
+        self._world.silence(but=self._config["roster"].get("replay", "replay") if stop.late else "")
         self._config = {**self._config, "starts": self._config.get("starts", 0) + 1}
         boss = supervised(self._config)
         self._world.spawn(boss, self._world.place(boss.name).incarnation + 1)

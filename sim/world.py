@@ -207,10 +207,14 @@ class VirtualWorld:
                 place.unpause()
                 place.service_ns = 0
 
-    def silence(self) -> None:
-        """Lose every message that is on its way, as sockets do when the processes at both ends are gone."""
+    def silence(self, but: str = "") -> None:
+        """Lose every message that is on its way, as sockets do when the processes at both ends are gone.
+
+        What is on its way to `but` stays: something between holds it up.
+        """
         for code in self._owners:
-            if "->" in self.kernel.names[code]:
+            name = self.kernel.names[code]
+            if "->" in name and not (but and name.endswith(f"->{but}")):
                 self.kernel.set_aside(code)
 
     def inject(self, data: bytes, to: str) -> None:

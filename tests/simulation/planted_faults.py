@@ -12,14 +12,18 @@ import msgspec
 from actors import standins
 from actors.controller import Controller
 from actors.generator import Generator
+from actors.kernel import asks
 from actors.learner import Learner
 from actors.messages import ReplayState
 from actors.replay import Replay
 from buffers import learning
 from buffers.buffer import Buffer
+from buffers.draws import uniform
 from buffers.holdings import Holdings
 from buffers.segment import Ghost
 from sim.drawn import draw
+from sim.faults import Act
+from sim.plan import Strike
 
 
 def acknowledge_before_durable(monkeypatch):
@@ -187,23 +191,72 @@ def a_dispatch_forgets_what_version_it_needs(monkeypatch):
     monkeypatch.setattr(Generator, "_queue", forgetful)
 
 
+def an_engine_goes_on_with_old_weights_after_an_update(monkeypatch):
+    installed = standins.ScriptedEngine._installed
+
+    def stale(self, version):
+        before = self._version
+        installed(self, version)
+        self._version = before if before >= 0 else version
+
+    monkeypatch.setattr(standins.ScriptedEngine, "_installed", stale)
+
+
+def the_law_draws_the_same_number_again(monkeypatch):
+    monkeypatch.setattr(learning, "uniform", lambda seed, stream, counter: uniform(seed, stream, 1))
+
+
+def a_window_lets_everything_through(monkeypatch):
+    monkeypatch.setattr(asks._Link, "admits", lambda self, charge: True)
+
+
+def a_new_controller_listens_to_nobody(monkeypatch):
+    monkeypatch.setattr(Controller, "_adopt", lambda self, worker, phase, held: None)
+
+
+def a_settled_trajectory_stays_in_the_book(monkeypatch):
+    def drop(self, track):
+        self._take_back(track)
+
+    monkeypatch.setattr(Controller, "_drop", drop)
+
+
+def a_change_is_not_written(monkeypatch):
+    monkeypatch.setattr(Holdings, "note_group", lambda self, group: None)
+
+
 class Planted(NamedTuple):
     """A fault, and within how many plans it must be found."""
 
     plant: Callable
     seeds: int
     invariants: tuple[int, ...]
-    """What may break first; -1: an actor fails by itself."""
+    """What may break first; -1: an actor fails by itself. The checks in `BESIDE` may always be the first."""
     settings: dict | None = None
     """Sections of the drawn settings that are changed, so that what the fault needs happens often."""
 
+    deaths: tuple = ()
+    """Strikes instead of all faults that were drawn."""
+
     def plan(self, seed):
         plan = draw(seed)
+        if self.deaths:
+            plan = msgspec.structs.replace(plan, acts=(), strikes=self.deaths)
         config = {**plan.config, **{name: {**plan.config[name], **one} for name, one in (self.settings or {}).items()}}
         return msgspec.structs.replace(plan, config=config)
 
 
+BESIDE = (16, 17, 18)
+"""The reference, the books, waste: these look at how a decision is made, so they may see it before it does harm."""
+
 FAILING = {"standins": {"fail_score_every": 9}, "buffer": {"max_attempts": 1}}
+
+
+SLOW = {
+    "standins": {"token_s": 0.004, "mean_tokens": 48},
+    "schedule": {"segment_tokens": 64, "max_response_tokens": 96},
+    "buffer": {"capacity_tokens": 0},
+}
 
 
 FAULTS = [
@@ -227,4 +280,10 @@ FAULTS = [
     Planted(admission_is_not_asked, 20, (15, 4, 8)),
     Planted(a_dispatch_forgets_what_version_it_needs, 100, (4, 3)),
     Planted(a_segment_is_stored_and_not_acknowledged_when_repeated, 20, (9, 11, 12)),
+    Planted(an_engine_goes_on_with_old_weights_after_an_update, 20, (4, 3)),
+    Planted(the_law_draws_the_same_number_again, 20, ()),
+    Planted(a_window_lets_everything_through, 20, ()),
+    Planted(a_new_controller_listens_to_nobody, 20, (), SLOW, (Strike("store", 9, Act(0, "crash", "controller")),)),
+    Planted(a_settled_trajectory_stays_in_the_book, 20, ()),
+    Planted(a_change_is_not_written, 20, (9, 1, -1)),
 ]

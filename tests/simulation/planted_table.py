@@ -32,7 +32,7 @@ def line(planted: Planted) -> str:
             if first is None:
                 first = seed
                 words = WORDS.get(outcome.invariant, "an actor fails by itself")
-    name = planted.plant.__name__.replace("_", " ") + (" *" if planted.settings else "")
+    name = planted.plant.__name__.replace("_", " ") + (" *" if planted.settings or planted.deaths else "")
     return f"| {name} | {'not found' if first is None else first} | {found} of {COUNTED} | {words} |"
 
 

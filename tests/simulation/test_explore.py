@@ -201,6 +201,16 @@ def test_transitions_are_counted_where_they_happen_and_nowhere_else():
     assert run_plan(cast_plan()).digest == outcome.digest
 
 
+def test_every_legal_transition_occurs():
+    """A few plans of the sweep are enough; most of the first hundred thousand events come to all but the rarest."""
+    seen = set()
+    for seed in (1, 8, 19, 1221):
+        tally = run_chunk(range(seed, seed + 1), "repairable", "standard")
+        assert not tally.findings
+        seen |= set(tally.transitions)
+    assert seen == set(LEGAL)
+
+
 def test_an_illegal_transition_is_refused_while_transitions_are_counted():
     class Row:
         state = "consumed"
@@ -212,6 +222,25 @@ def test_an_illegal_transition_is_refused_while_transitions_are_counted():
 
 
 # ---- sittings --------------------------------------------------------------------------------
+
+
+def test_words_of_the_dead_reach_replay_alone_and_only_where_something_holds_them_up():
+    plan = cast_plan(latency_ns=10_000_000, schedule={"versions": 6})
+    heard = []
+    for late in (False, True):
+        stopped = msgspec.structs.replace(plan, stops=(Stop(150_000_000, orderly=False, pause_ns=1, late=late),))
+        world, watch = build(stopped)
+        arrived = []
+
+        def observe(at_ns, sequence, name, kind, arrived=arrived):
+            if "->" in name and 150_000_001 < at_ns < 150_000_001 + plan.link.latency_ns:
+                arrived.append(name.split("->")[1])
+
+        world.kernel.observer = observe
+        assert run_world(stopped, world, watch).violation == ""
+        heard.append(arrived)
+    assert heard[0] == []
+    assert set(heard[1]) == {"replay"}
 
 
 @pytest.mark.parametrize("orderly", [True, False])
