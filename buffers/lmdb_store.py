@@ -32,6 +32,8 @@ from buffers.store import Durable, Emit, Store, StoreFailed
 
 COMMIT_BYTES = 64 << 20
 """One LMDB transaction takes no more than about this much."""
+ROW_BYTES = 256
+"""What a row takes besides tokens, about."""
 
 
 def open_store(config: Mapping[str, Any], emit: Emit, clock: object) -> Store:
@@ -56,6 +58,7 @@ class LmdbStore:
         except BaseException:
             self._lock_file.close()
             raise
+        self._page_bytes = self._env.stat()["psize"]
         self._recent = Recent()
         self._sealer = Sealer()
         self._waiting: deque[tuple[int, Transaction]] = deque()
@@ -140,7 +143,8 @@ class LmdbStore:
                 if not self._waiting:
                     return
             try:
-                batch = self._batch()
+                batch, size = self._batch()
+                self._make_room(size)
                 self._commit(tuple(put for _, transaction in batch for put in transaction))
             except Exception as error:  # whatever it is, the thread's end must be known to who waits for it
                 with self._changed:
@@ -150,17 +154,20 @@ class LmdbStore:
                 return
             self._settle(len(batch))
 
-    def _batch(self) -> list[tuple[int, Transaction]]:
-        """The next transactions; they stay in the queue until they are durable."""
+    def _batch(self) -> tuple[list[tuple[int, Transaction]], int]:
+        """The next transactions, which stay in the queue until they are durable, and about how many bytes they are."""
         batch: list[tuple[int, Transaction]] = []
         size = 0
         with self._changed:
             for sequence, transaction in self._waiting:
                 batch.append((sequence, transaction))
-                size += sum(charged_bytes(row.payload) for _, row in transaction if isinstance(row, Segment))
+                size += sum(
+                    charged_bytes(row.payload) + ROW_BYTES if isinstance(row, Segment) else ROW_BYTES
+                    for _, row in transaction
+                )
                 if size > COMMIT_BYTES:
                     break
-        return batch
+        return batch, size
 
     def _commit(self, rows: Transaction) -> None:
         """One LMDB transaction; the map grows until it fits."""
@@ -180,10 +187,18 @@ class LmdbStore:
                     stamp(txn)
                 return
             except lmdb.MapFullError:
-                with self._mapped:
-                    if self._env.reader_check():
-                        continue
-                    self._env.set_mapsize(2 * self._env.info()["map_size"])
+                self._grow(2 * self._env.info()["map_size"])
+
+    def _make_room(self, size: int) -> None:
+        """Grow the map before it is full: a transaction that meets its end is done twice."""
+        used = self._env.info()["last_pgno"] * self._page_bytes
+        if used + 2 * size > self._env.info()["map_size"]:
+            self._grow(2 * (used + 2 * size))
+
+    def _grow(self, size: int) -> None:
+        with self._mapped:
+            self._env.reader_check()
+            self._env.set_mapsize(size)
 
     def _settle(self, count: int) -> None:
         with self._changed:
