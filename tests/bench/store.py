@@ -125,38 +125,33 @@ def sqlite_append(made: list[Segment], folder: Path) -> float:
     return size_of(made) / took / MB
 
 
-def ours_single(made: list[Segment], folder: Path) -> float:
-    """Appends a second, each durable before the next."""
+def ours_single(made: list[Segment], together: int, folder: Path) -> float:
+    """Appends a second; so many wait for the same commit."""
     store = LmdbStore(LmdbConfig(str(folder)), lambda event: None)
     begin = time.perf_counter()
     for number, segment in enumerate(made):
         store.write(((segment_key(number, 0), segment),))
-        store.flush()
+        if number % together == together - 1:
+            store.flush()
     took = time.perf_counter() - begin
     store.close()
     return len(made) / took
 
 
-def sqlite_single(made: list[Segment], folder: Path) -> float:
+def sqlite_single(made: list[Segment], together: int, folder: Path) -> float:
     """The same in sqlite3."""
     database, sealer = sqlite_store(folder), Sealer()
     begin = time.perf_counter()
     for number, segment in enumerate(made):
         key = segment_key(number, 0)
+        if number % together == 0:
+            database.execute("BEGIN")
         database.execute("INSERT OR REPLACE INTO rows VALUES (?, ?)", (key, bytes(sealer.seal(key, segment))))
+        if number % together == together - 1:
+            database.execute("COMMIT")
     took = time.perf_counter() - begin
     database.close()
     return len(made) / took
-
-
-def disk_single(made: list[Segment], folder: Path) -> float:
-    """The same appended to a plain file."""
-    begin = time.perf_counter()
-    with open(folder / "plain", "wb", buffering=0) as file:
-        for segment in made:
-            file.write(os.urandom(TOKEN_BYTES * segment.length))
-            os.fsync(file.fileno())
-    return len(made) / (time.perf_counter() - begin)
 
 
 def size_of(made: list[Segment]) -> int:
@@ -257,11 +252,12 @@ def run() -> Iterator[Row]:
         f"durable append, {len(mix):,} segments of 64 to 8,192 tokens",
         round(mine), sqlite, round(other), "MB/s", RUNS, "more",
     )  # fmt: skip
-    short = segments([256] * SINGLE)
-    for peer, work in ((sqlite, sqlite_single), ("write + fsync", disk_single)):
-        mine, other = alternate(in_folder(partial(ours_single, short)), in_folder(partial(work, short)), RUNS)
-        yield row("appends of 256 tokens, each durable before the next", round(mine), peer, round(other), "1/s", RUNS,
-                  "more")  # fmt: skip
+    for together in (1, 64):
+        short = segments([256] * (SINGLE * together))
+        works = (in_folder(partial(work, short, together)) for work in (ours_single, sqlite_single))
+        mine, other = alternate(*works, RUNS)
+        case = f"appends of 256 tokens, {together} at a time waiting to be durable"
+        yield row(case, round(mine), sqlite, round(other), "1/s", RUNS, "more")
     with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
         filled = Filled(Path(folder), mix, ROWS)
         mine, other = filled.bytes_per_token()
@@ -275,7 +271,7 @@ def run() -> Iterator[Row]:
             f"check the file before it is opened: {size_of(mix) >> 20} MiB of {len(mix):,} segments, {ROWS:,} rows",
             round(mine, 3), f"quick_check of {sqlite}", round(other, 3), "s", RUNS, "less",
         )  # fmt: skip
-    for trajectories, tokens in ((4096, 256), (1024, 4096)):
+    for trajectories, tokens in ((16_384, 64), (16_384, 256), (2_048, 4_096)):
         found = in_process("held", "lmdb", trajectories, tokens)
         plain = in_process("held", "memory", trajectories, tokens)
         yield row(
