@@ -116,6 +116,17 @@ def named(file: Path) -> Iterator[None]:
         raise CorruptStore(f"{file} is damaged: {error}; restore it from a copy") from error
 
 
+def below_prefix(txn: Any, prefix: bytes, values: bool = True) -> Iterator[tuple[bytes, bytes]]:
+    """Everything whose key begins with `prefix`, in order; without `values`, nothing of them is read."""
+    with txn.cursor() as cursor:
+        if cursor.set_range(prefix):
+            for entry in cursor.iternext(values=values):
+                key, value = entry if values else (entry, b"")
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+
+
 def worth_compacting(account: Account, config: LmdbConfig) -> bool:
     """Whether the config asks for a smaller file."""
     share = account.free_pages / (account.free_pages + account.used_pages)

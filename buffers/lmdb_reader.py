@@ -21,7 +21,7 @@ from typing import IO, Any
 import lmdb
 
 from buffers.errors import CorruptStore, UsageError
-from buffers.lmdb_files import OWNER, READERS, TABLE, check_format, compactions, named
+from buffers.lmdb_files import OWNER, READERS, TABLE, below_prefix, check_format, compactions, named
 from buffers.lmdb_pages import FILE, Account, Pages
 from buffers.rows import ROW_TYPES, SEGMENT, Row, segments_key
 from buffers.sealed import unseal_row
@@ -75,19 +75,21 @@ class StoreReader:
         with named(self.file):
             for kind in sorted(ROW_TYPES):
                 if kind != SEGMENT:
-                    yield from ((key, unseal_row(key, value, self.file)) for key, value in _below(self._txn, kind))
+                    yield from (
+                        (key, unseal_row(key, value, self.file)) for key, value in below_prefix(self._txn, kind)
+                    )
 
     def segments(self, trajectory: int) -> dict[bytes, Segment]:
         """All segments of a trajectory by their keys, in order of their start."""
         with named(self.file):
-            values = list(_below(self._txn, segments_key(trajectory)))
+            values = list(below_prefix(self._txn, segments_key(trajectory)))
         rows = {key: unseal_row(key, value, self.file) for key, value in values}
         return {key: row for key, row in rows.items() if isinstance(row, Segment)}
 
     def segment_counts(self) -> dict[int, int]:
         """Trajectory -> its stored segments; no segment is read."""
         counts: dict[int, int] = {}
-        for key, _ in _below(self._txn, SEGMENT, values=False):
+        for key, _ in below_prefix(self._txn, SEGMENT, values=False):
             trajectory = int.from_bytes(key[1:9], "big")
             counts[trajectory] = counts.get(trajectory, 0) + 1
         return counts
@@ -152,14 +154,3 @@ def _is_owned(folder: Path) -> bool:
         except OSError:
             return True
         return False
-
-
-def _below(txn: Any, prefix: bytes, values: bool = True) -> Iterator[tuple[bytes, bytes]]:
-    """Everything whose key begins with `prefix`, in order."""
-    with txn.cursor() as cursor:
-        if cursor.set_range(prefix):
-            for entry in cursor.iternext(values=values):
-                key, value = entry if values else (entry, b"")
-                if not key.startswith(prefix):
-                    return
-                yield key, value

@@ -22,7 +22,7 @@ import msgspec
 
 from buffers.errors import ContractError, UsageError
 from buffers.lmdb_files import LmdbConfig as LmdbConfig
-from buffers.lmdb_files import named, open_owned, own, stamp
+from buffers.lmdb_files import below_prefix, named, open_owned, own, stamp
 from buffers.lmdb_pages import FILE
 from buffers.recent import Recent
 from buffers.rows import ROW_TYPES, SEGMENT, Row, Transaction, segments_key
@@ -103,7 +103,7 @@ class LmdbStore:
         found: dict[bytes, Row] = {}
         if on_disk:
             with self._mapped, named(self._file), self._env.begin() as txn:
-                values = list(_below(txn, prefix))
+                values = list(below_prefix(txn, prefix))
             found = {key: self._row(key, value) for key, value in values}
         found.update(recent)
         return tuple(row for _, row in sorted(found.items()) if isinstance(row, Segment))
@@ -115,7 +115,7 @@ class LmdbStore:
         with self._mapped, named(self._file), self._env.begin() as txn:
             for kind in sorted(ROW_TYPES):
                 if kind != SEGMENT:
-                    values.extend(_below(txn, kind))
+                    values.extend(below_prefix(txn, kind))
         return iter([(key, self._row(key, value)) for key, value in values])
 
     def flush(self) -> None:
@@ -180,7 +180,7 @@ class LmdbStore:
                         if row is not None:
                             txn.put(key, self._sealer.seal(key, row))
                         elif key[:1] == SEGMENT:
-                            for below, _ in list(_below(txn, key)):
+                            for below, _ in list(below_prefix(txn, key, values=False)):
                                 txn.delete(below)
                         else:
                             txn.delete(key)
@@ -211,13 +211,3 @@ class LmdbStore:
 
     def _row(self, key: bytes, value: bytes) -> Row:
         return unseal_row(key, value, self._file)
-
-
-def _below(txn: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Everything whose key begins with `prefix`, in order."""
-    with txn.cursor() as cursor:
-        if cursor.set_range(prefix):
-            for key, value in cursor:
-                if not key.startswith(prefix):
-                    return
-                yield key, value

@@ -85,19 +85,22 @@ def assert_sound(folder: Path, durable: int) -> int:
 
 def test_a_writer_killed_at_random_moments_loses_nothing_durable(tmp_path: Path) -> None:
     draw = random.Random(5)
-    durable = reached = 0
-    for _ in range(25):
+    durable = reached = lives = 0
+    for after in (0, 1, 0, 5, 12, 0, 2, 20, 0, 10, 3, 0):
         child, pipe = in_child(lambda report: write_for_ever(tmp_path, report))
-        time.sleep(draw.choice((0.005, 0.02, 0.1)) * draw.random() * 2)
-        os.kill(child, signal.SIGKILL)
-        with os.fdopen(pipe, "rb") as reports:
-            told = reports.read()
+        with os.fdopen(pipe, "rb", buffering=0) as reports:
+            told = [reports.read(8) for _ in range(after)]
+            time.sleep(draw.choice((0.0, 0.002, 0.01)) * draw.random())
+            os.kill(child, signal.SIGKILL)
+            while more := reports.read(8):
+                told.append(more)
         assert status_of(child) == -signal.SIGKILL
         if told:
-            durable = struct.unpack_from("=Q", told, len(told) // 8 * 8 - 8)[0]
+            durable = struct.unpack("=Q", told[-1])[0]
         if (tmp_path / "data.mdb").exists():
-            reached = assert_sound(tmp_path, durable)
-    assert reached > 25, "the writers hardly wrote"
+            reached, lives = assert_sound(tmp_path, durable), lives + 1
+    assert reached > 50
+    assert lives > 8
 
 
 def killed_at_line(number: int, work: Callable[[], object]) -> bool:
