@@ -76,7 +76,7 @@ class BufferConfig:
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"buffer.{name} is {getattr(self, name)}; leave it out for no limit")
         if self.max_attached_bytes < 0:
-            raise UsageError(f"buffer.max_attached_bytes is {self.max_attached_bytes}; make it 0 for none")
+            raise UsageError(f"buffer.max_attached_bytes is {self.max_attached_bytes}; it must be 0 (none) or more")
         if self.no_signal not in ("train", "evict"):
             raise UsageError(f"buffer.no_signal is {self.no_signal!r}; it is 'train' or 'evict'")
 
