@@ -17,14 +17,18 @@ from buffers.segment import Ghost, Segment, ids_of, token_arrays
 
 
 class BraidBuffer:
-    """See the module; it refuses new groups beyond admission rather than evict."""
+    """See the module; it refuses new groups beyond admission and capacity rather than evict."""
 
-    abilities: Sequence[str] = ("segments", "leases", "staleness", "durability")
+    abilities: Sequence[str] = ("segments", "leases", "staleness", "capacity", "durability")
     k = 2
     max_age = 1
+    capacity_tokens = 3 * 2 * (3 + 64)
+    """Three groups of the longest responses."""
 
     def __init__(self) -> None:
-        self._config = BufferConfig(k=2, batch=2, max_response_tokens=64, eta=self.max_age, oversample=4.0)
+        self._config = BufferConfig(
+            k=2, batch=2, max_response_tokens=64, eta=self.max_age, oversample=4.0, capacity_tokens=self.capacity_tokens
+        )
         self._store = MemoryStore()
         self._buffer = Buffer(self._config)
         self._buffer.load_prompts(make_prompts([Ghost(3, 0)]))
@@ -81,6 +85,10 @@ class BraidBuffer:
         """A learner at this version says hello."""
         self._version = version
         self._hello()
+
+    def held_tokens(self) -> int:
+        """Tokens stored or reserved."""
+        return self._buffer.ledger().held_tokens
 
     def sync(self) -> None:
         """The disk is done."""

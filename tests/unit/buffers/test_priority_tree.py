@@ -1,8 +1,12 @@
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from buffers import priority_tree
 from buffers.draws import uniform
 from buffers.errors import UsageError
 from buffers.priority_tree import COMPILED, Form, PriorityTree, form_for, tree_of
@@ -91,3 +95,21 @@ def test_the_form_follows_the_size_and_what_is_installed() -> None:
     assert form_for(4096) == "plain"
     assert form_for(4097) == ("compiled" if COMPILED else "numpy")
     assert PriorityTree(17).form == "plain"
+
+
+def test_what_cannot_be_kept_on_disk_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, bool]] = []
+
+    def njit(function=None, **options):
+        asked.append(options)
+        if options:
+            raise RuntimeError("cannot cache function: no locator available")
+        return function
+
+    monkeypatch.setitem(sys.modules, "numba", SimpleNamespace(njit=njit))
+    priority_tree._compiled.cache_clear()
+    try:
+        assert PriorityTree(20, "compiled").form == "compiled"
+    finally:
+        priority_tree._compiled.cache_clear()
+    assert asked == [{"cache": True}, {}, {}]
