@@ -244,7 +244,7 @@ def plant(one: Scenario) -> Plant:
         raise UsageError("model is missing: name a model of the list or a Hugging Face config.json")
     model, gpu = find_model(one.model), find_gpu(one.gpu)
     cost = Roofline(
-        model, gpu, one.weights, one.generator_tp, one.engine.host_us, 4.0, one.engine.weight_bytes, one.speculation
+        model, gpu, one.weights, one.generator_tp, one.engine.host_us, one.engine.weight_bytes, one.speculation
     )
     room = cost.kv_tokens(memory_share(one, gpu.memory_bytes * one.gpus, model.total))
     cap = one.schedule.max_response_tokens

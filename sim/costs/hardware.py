@@ -1,32 +1,43 @@
 """Accelerators: peak rates, and the shares of them that measured kernels reach.
 
 Rates: vendors' figures for dense bf16 as listed by aiconfigurator (Apache-2.0, systems/*.yaml); H20's compute from
-verl's documentation; H800 is an H100 with 200 GB/s per direction. RTX cards: vendors' sheets. Efficiencies: fits to
-aiconfigurator's GEMM and attention tables; cards without a table take the H100's.
+verl's documentation; H800 is an H100 with 200 GB/s per direction. RTX cards: vendors' sheets; the RTX PRO 6000 is the
+Server Edition (1,597 GB/s), whose products were measured at up to 408 TFLOP/s. Efficiencies: `efficiency.json`, which
+`braid condense` makes from kernel tables (origins and licences in it); cards without a table take the H100's.
 """
 
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 
 import msgspec
 
 from buffers.errors import UsageError
 
+SHIPPED = Path(__file__).with_name("efficiency.json")
+
 
 class Efficiency(msgspec.Struct, frozen=True):
-    """Shares of peak."""
+    """Shares of peak, and what kernels take besides."""
 
-    flops: float = 0.76
+    flops: float
     """Of large matrix products."""
-    memory: float = 0.84
+    memory: float
     """Of weight reads."""
-    prefill_attention: tuple[tuple[int, float], ...] = ((1000, 0.19), (4000, 0.41), (16000, 0.56), (1 << 30, 0.61))
+    product_us: float
+    """What each product takes besides."""
+    prefill_attention: tuple[tuple[int, float], ...]
     """(up to so many tokens, share of FLOP peak)."""
-    decode_attention: tuple[tuple[float, float], ...] = ((1e7, 0.2), (1e8, 0.39), (1e9, 0.73), (4e9, 0.90))
+    decode_attention: tuple[tuple[float, float], ...]
     """(bytes of keys and values read, share of memory bandwidth)."""
-    attention_floor_us: float = 9.7
+    attention_floor_us: float
     """A decode attention kernel takes at least this."""
+    small_us: float = 2.2
+    """A kernel that only reads and writes a few activations (norms, rotary, gate); measured on two cards."""
+    expert_flops: float = 0.0
+    """Of the grouped products of experts; 0: as of other products."""
+    expert_memory: float = 0.0
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -40,29 +51,27 @@ class Gpu(msgspec.Struct, frozen=True):
     link_bytes_per_s: float
     """To its neighbours in a machine, per direction."""
     network_bytes_per_s: float
-    efficiency: Efficiency = Efficiency()
+    efficiency: Efficiency
     per_machine: int = 8
 
 
-A100 = Efficiency(
-    0.76, 0.72, ((1000, 0.32), (4000, 0.52), (16000, 0.63), (1 << 30, 0.65)),
-    ((1e7, 0.12), (1e8, 0.24), (1e9, 0.43), (4e9, 0.54)), 15.1,
-)  # fmt: skip
-H200 = Efficiency(
-    0.76, 0.84, ((1000, 0.20), (4000, 0.41), (16000, 0.55), (1 << 30, 0.58)),
-    ((1e7, 0.14), (1e8, 0.27), (1e9, 0.66), (4e9, 0.89)), 9.7,
-)  # fmt: skip
+MEASURED = msgspec.json.decode(SHIPPED.read_bytes(), type=dict[str, Efficiency])
+
+
+def _gpu(name: str, flops: float, memory: tuple[float, float], link: float, network: float) -> Gpu:
+    return Gpu(name, flops, *memory, link, network, MEASURED.get(name, MEASURED["H100"]))
+
 
 GPUS: dict[str, Gpu] = {
     gpu.name: gpu
     for gpu in (
-        Gpu("A100", 312e12, 2.039e12, 80e9, 300e9, 25e9, A100),
-        Gpu("H100", 989e12, 3.35e12, 80e9, 450e9, 50e9),
-        Gpu("H200", 989e12, 4.8e12, 141e9, 450e9, 50e9, H200),
-        Gpu("H800", 989e12, 3.35e12, 80e9, 200e9, 50e9),
-        Gpu("H20", 148e12, 4.0e12, 96e9, 450e9, 50e9),
-        Gpu("RTX4090", 165e12, 1.008e12, 24e9, 32e9, 12.5e9),
-        Gpu("RTXPRO6000", 504e12, 1.792e12, 96e9, 64e9, 50e9),
+        _gpu("A100", 312e12, (2.039e12, 80e9), 300e9, 25e9),
+        _gpu("H100", 989e12, (3.35e12, 80e9), 450e9, 50e9),
+        _gpu("H200", 989e12, (4.8e12, 141e9), 450e9, 50e9),
+        _gpu("H800", 989e12, (3.35e12, 80e9), 200e9, 50e9),
+        _gpu("H20", 148e12, (4.0e12, 96e9), 450e9, 50e9),
+        _gpu("RTX4090", 165e12, (1.008e12, 24e9), 32e9, 12.5e9),
+        _gpu("RTXPRO6000", 504e12, (1.597e12, 96e9), 64e9, 50e9),
     )
 }
 

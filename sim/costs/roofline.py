@@ -1,6 +1,7 @@
 """An engine's steps from a model's shape and an accelerator's measured efficiencies.
 
     decode   host + layers x [max(bytes / (e_b W), flops / (e_f F)) + attention(bytes read) + 2 all-reduces + kernels]
+             kernels: a constant for each product (4 in a layer, 5 with experts), 4 small ones, and their traffic
     prefill  the same with more tokens in the products, plus causal attention of each chunk over what it reads
     MoE      reads the union of the experts that B tokens choose: experts x (1 - (1 - active / experts)^B)
 
@@ -51,8 +52,6 @@ class Roofline(msgspec.Struct, frozen=True):
     tp: int = 1
     host_us: float = 1500.0
     """Per step, not overlapped."""
-    kernel_us: float = 4.0
-    """Per layer, beside the roofline."""
     weight_bytes: float = 2.0
     """Bytes of one parameter."""
     speculation: Speculation = Speculation()
@@ -64,7 +63,9 @@ class Roofline(msgspec.Struct, frozen=True):
     def mixed(self, step: Step) -> float:
         """One step that prefills and decodes."""
         tokens = step.batch + sum(chunk.tokens for chunk in step.chunks)
-        total = self._products(tokens) + sum(self._prefill_attention(*chunk) for chunk in step.chunks)
+        total = self._products(tokens, step.batch + len(step.chunks)) + sum(
+            self._prefill_attention(*chunk) for chunk in step.chunks
+        )
         if step.batch:
             total += self._attention_curve(step.batch).at(step.context)
         return total
@@ -73,8 +74,8 @@ class Roofline(msgspec.Struct, frozen=True):
         """What going over to a version takes."""
         return self.weights.install(self.model.total * self.weight_bytes)
 
-    def _products(self, tokens: int) -> float:
-        """Ns of everything but attention, for so many tokens in one step."""
+    def _products(self, tokens: int, sampled: int) -> float:
+        """Ns of everything but attention, for so many tokens in one step, of which some are followed by a new one."""
         model, gpu, tp = self.model, self.gpu, self.tp
         e = gpu.efficiency
         per_layer = self._product(tokens, model.attention_weights)
@@ -82,12 +83,15 @@ class Roofline(msgspec.Struct, frozen=True):
             chosen = model.experts * (1 - (1 - model.active_experts / model.experts) ** tokens)
             read = (chosen + model.shared_experts) * model.mlp_weights
             flops = 2 * tokens * (model.active_experts + model.shared_experts) * model.mlp_weights
-            memory = read * self.weight_bytes / (e.memory * gpu.memory_bytes_per_s * tp)
-            per_layer += max(memory, flops / (e.flops * gpu.flops * tp))
+            memory = read * self.weight_bytes / ((e.expert_memory or e.memory) * gpu.memory_bytes_per_s * tp)
+            per_layer += max(memory, flops / ((e.expert_flops or e.flops) * gpu.flops * tp))
         else:
             per_layer += self._product(tokens, model.mlp_weights)
-        per_layer += self.kernel_us * 1e-6 + 2 * self.all_reduce_s(2 * tokens * model.hidden)
-        head = self._product(tokens, model.hidden * model.vocabulary)
+        per_layer += 1e-6 * ((5 if model.experts else 4) * e.product_us + 4 * e.small_us)
+        wide = (model.active_experts + model.shared_experts or 1) * model.intermediate
+        per_layer += tokens * (16 * model.hidden + 6 * wide / tp) / (e.memory * gpu.memory_bytes_per_s)
+        per_layer += 2 * self.all_reduce_s(2 * tokens * model.hidden)
+        head = self._product(sampled, model.hidden * model.vocabulary) + 1e-6 * e.product_us
         return NS * (self.host_us * 1e-6 + model.layers * per_layer + head)
 
     def _product(self, tokens: int, weights: int) -> float:
@@ -137,7 +141,8 @@ class Roofline(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=65536)
 def _decode(cost: Roofline, batch: int) -> Curve:
     spec = cost.speculation
-    step = cost._attention_curve(batch).plus(cost._products(batch * (spec.tokens + 1)))
+    checked = batch * (spec.tokens + 1)
+    step = cost._attention_curve(batch).plus(cost._products(checked, checked))
     if not spec.tokens:
         return step
     return step.plus(0.0, (1 + spec.draft) / spec.gain)

@@ -152,7 +152,8 @@ limits of the run, the model's shape, and what the run's `config.json` says of t
 
 {serving}
 
-- *Roofline alone*: the card's data sheet with the efficiencies of another card (H100); ranks joined at no cost.
+- *Roofline alone*: the formula of `sim/costs/roofline.py`, with the card's data sheet, the few numbers that its tables
+  were condensed to (`sim/costs/efficiency.json`), and no time of the host.
 - *Table, free link*: the same table with ranks joined at no cost. The link matters wherever there is one, and the
   run's `config.json` does not say how its bandwidth (16 GB/s) and latency (20 us) were found: they may have been
   chosen with this very run in sight. With 1 us instead, the error of the mean time per output token moves by 3 points.

@@ -38,6 +38,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "rich": ("cli/*",),
     "matplotlib": ("cli/plots.py", "cli/simulation_plots.py"),
     "tomli_w": ("cli/configuration.py",),
+    "pyarrow": ("sim/costs/condense.py",),
     "optuna": ("sim/search.py",),
     "simpy": (),
 }
