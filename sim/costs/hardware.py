@@ -77,9 +77,19 @@ GPUS: dict[str, Gpu] = {
 
 
 def gpu(name: str) -> Gpu:
-    """The accelerator of a name; `UsageError` names the nearest known one."""
+    """The accelerator of a name, or of a file that `tests/bench/gpu.py` wrote; `UsageError` names the nearest known."""
     if name in GPUS:
         return GPUS[name]
+    if name.endswith(".json"):
+        return measured(Path(name))
     near = difflib.get_close_matches(name.upper(), GPUS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(GPUS)}"
     raise UsageError(f"gpu = {name!r}: no such accelerator; {hint}")
+
+
+def measured(path: Path) -> Gpu:
+    """The accelerator that a file describes; `UsageError` if it describes none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Gpu)
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(f"gpu = {str(path)!r}: {error}; name a costs.json of python -m tests.bench.gpu") from None
