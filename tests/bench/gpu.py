@@ -1,4 +1,4 @@
-"""What a CPU cannot tell, in one command: `python -m tests.bench.gpu OUT_FOLDER [--device cuda] [--small]`.
+"""What a CPU cannot tell, in one command: `python -m tests.bench.gpu OUT_FOLDER [--device cuda|cpu] [--small]`.
 
     rates      the card's copy bandwidth and its matrix products
     engines    tokens/s of the torch engine, and of SGLang where BRAID_SGLANG_PYTHON names an interpreter that has it
@@ -6,9 +6,10 @@
     sharing    generating and training on one card, at the same time and in turns: seconds for the same work
     training   whole runs of the example, asynchronous and synchronous: wall time and busy shares
 
-The model is a Qwen3 of 0.6B with random weights (`--small`: the tiny one, also the way to try this on a CPU). Writes
-`gpu.json` (everything) and `costs.json` (the rates of the card in the fields of the simulator's `Gpu`), each whole or
-not at all, after every part: a run that is cut short keeps what it had.
+The model is a Qwen3 of 0.6B with random weights. `--device cpu` runs the same code on the tiny model, as `--small` does
+on a card: its figures say nothing but that the command works. Writes `gpu.json` (everything) and `costs.json` (the
+rates of the card in the fields of the simulator's `Gpu`; `gpu = "costs.json"` in a scenario), each whole or not at all,
+after every part: a run that is cut short keeps what it had.
 """
 
 from __future__ import annotations
@@ -26,10 +27,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from buffers.segment import token_arrays
-from policies.engine import Engine, EngineEvent, EngineFailed, Installed, Job, Sampling, SegmentDone
+from policies.engine import (
+    Engine,
+    EngineEvent,
+    EngineFailed,
+    EngineReport,
+    Installed,
+    Job,
+    JobFailed,
+    Sampling,
+    SegmentDone,
+)
 from policies.engines.sglang.config import SGLangConfig
 from policies.engines.sglang.engine import SGLangEngine
 from policies.engines.torch_engine import TorchEngine, TorchEngineConfig
@@ -47,16 +59,24 @@ class Desk:
 
     def __init__(self, make: Callable[[Callable[[EngineEvent], None]], Engine]) -> None:
         self.events: Events = queue.SimpleQueue()
+        self.passed: list[EngineEvent] = []
         self.engine = make(self.events.put)
         self.next(Installed)
 
     def next(self, kind: type) -> Any:
+        """The next event of a kind; others wait for whoever asks for theirs."""
+        for event in self.passed:
+            if isinstance(event, kind):
+                self.passed.remove(event)
+                return event
         while True:
             event = self.events.get(timeout=600)
-            if isinstance(event, EngineFailed):
+            if isinstance(event, EngineFailed | JobFailed):
                 raise RuntimeError(event.reason)
             if isinstance(event, kind):
                 return event
+            if not isinstance(event, EngineReport):
+                self.passed.append(event)
 
     def submit(self, jobs: int, tokens: int) -> None:
         prompt = np.random.default_rng(jobs).integers(3, 60, 24)
@@ -93,9 +113,29 @@ def rates(device: str, small: bool) -> dict[str, float]:
     left = torch.randn(side, side, dtype=dtype, device=device)
     source = torch.empty((1 << 24) if small else (1 << 30), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
+    host = torch.empty_like(source, device="cpu", pin_memory=device != "cpu")
     product_s = timed(lambda: left @ left, device)
     copy_s = timed(lambda: target.copy_(source), device)
-    return {"flops": 2.0 * side**3 / product_s, "memory_bytes_per_s": 2.0 * source.numel() / copy_s}
+    upload_s = timed(lambda: target.copy_(host), device)
+    return {
+        "flops": 2.0 * side**3 / product_s,
+        "memory_bytes_per_s": 2.0 * source.numel() / copy_s,
+        "host_bytes_per_s": source.numel() / upload_s,
+    }
+
+
+def costs(name: str, found: dict[str, float], memory_bytes: int) -> dict[str, Any]:
+    """The card as the simulator's `Gpu`: rates as reached, and the way to the host for want of a neighbour."""
+    return {
+        "name": name,
+        "flops": found["flops"],
+        "memory_bytes_per_s": found["memory_bytes_per_s"],
+        "memory_bytes": memory_bytes,
+        "link_bytes_per_s": found["host_bytes_per_s"],
+        "network_bytes_per_s": found["host_bytes_per_s"],
+        "per_machine": 1,
+        "efficiency": {"flops": 1.0, "memory": 1.0},
+    }
 
 
 def engines_of(folder: str, device: str, out: Path, slots: int) -> dict[str, Callable[[], Desk]]:
@@ -178,11 +218,12 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.gpu", description=__doc__.splitlines()[0])
     parser.add_argument("out")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--small", action="store_true", help="a tiny model and few turns: to try the command")
+    parser.add_argument("--small", action="store_true", help="a tiny model and few turns, as always on a CPU")
     parser.add_argument("--no-training", action="store_true", help="leave the whole runs out")
     args = parser.parse_args(words)
+    args.small |= args.device == "cpu"
     if args.device != "cpu" and not torch.cuda.is_available():
-        print("error: no CUDA device here; --device cpu --small tries the command on a CPU", file=sys.stderr)
+        print("error: no CUDA device here; --device cpu tries the command on a CPU", file=sys.stderr)
         return 2
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -200,9 +241,9 @@ def main(words: list[str]) -> int:
         save_model(model, character_tokenizer(), folder)
         del model
         found["rates"] = rates(args.device, args.small)
-        memory = torch.cuda.get_device_properties(0).total_memory if args.device != "cpu" else 0
-        blank = {"memory_bytes": memory, "link_bytes_per_s": 0.0, "network_bytes_per_s": 0.0, "per_machine": 1}
-        write(out / "costs.json", {"name": name, **found["rates"], **blank})
+        cpu = args.device == "cpu"
+        memory = psutil.virtual_memory().total if cpu else torch.cuda.get_device_properties(0).total_memory
+        write(out / "costs.json", costs(name, found["rates"], memory))
         found["weights_bytes"] = size
         for kind, make in engines_of(folder, args.device, out, batches[-1]).items():
             desk = make()
