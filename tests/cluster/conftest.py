@@ -12,8 +12,10 @@ if importlib.util.find_spec("ray") is None:
 import ray
 from ray.cluster_utils import Cluster as Nodes
 
-SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
-"""A dead node is noticed after 1.5 s."""
+SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 5}
+"""A dead node is noticed after 2.5 s."""
+FAIR = {"worker_niceness": 0}
+"""Ray lets what it starts yield to all others, also to what else a test machine does."""
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +24,9 @@ def nodes(tmp_path_factory):
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     path, here = os.environ.pop("PYTHONPATH", None), Path.cwd()
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
-    made = Nodes(initialize_head=True, head_node_args={"num_cpus": 8, "resources": {"head": 9}, "_system_config": SOON})
+    made = Nodes(
+        initialize_head=True, head_node_args={"num_cpus": 8, "resources": {"head": 9}, "_system_config": SOON | FAIR}
+    )
     workers = [add_worker(made) for _ in range(2)]
     made.wait_for_nodes()
     yield made, workers

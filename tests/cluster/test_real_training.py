@@ -22,6 +22,7 @@ def test_a_model_learns_while_its_generator_s_node_dies(nodes, replace, tmp_path
     words = ["train", "examples/ray_local.toml", "--cluster", "ray", "--address", made.address]
     words += ["--seed", "11", "--run-dir", str(folder)]
     places = [f"cluster.{role}.resources={at}" for role, at in AT.items()]
+    places += ["pace.hang_s=90", "pace.lease_s=30"]
     for setting in (*training.SMALL, *places, f"schedule.versions={VERSIONS}", f"model.cache={tmp_path / 'warmups'}"):
         words += ["--set", setting]
     process = training.start(*words)

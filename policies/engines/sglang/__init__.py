@@ -4,6 +4,7 @@
     jobs.py      what the port knows of a job, and how a server's answers become a segment
     server.py    the life of one server: started, healthy, dead, started again; or somebody else's, by its URL
     client.py    the server's HTTP API, typed
+    together.py  calls that begin together, as one request
     updates.py   new weights into a running server: from disk, as shared tensors, through a process group
     sender.py    a process beside the server that hands tensors over (never the learner: it may hang, and be killed)
     serve.py     what the server's own interpreter runs; the only file that needs the package `sglang`

@@ -7,8 +7,8 @@ answer: the server is dead, dying or hangs. Ids go in, ids go out; the server ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
@@ -18,6 +18,8 @@ from policies.engine import Sampling
 
 CONTROL_S = 60.0
 """How long a call that computes nothing may take."""
+WHOLE = 1 << 30
+"""Tokens between two chunks of an answer, where only whole ones are wanted."""
 
 
 class Refused(BraidError):
@@ -47,11 +49,23 @@ class Meta(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
 
 
+class Ask(NamedTuple):
+    """One request to generate."""
+
+    rid: str
+    ids: list[int]
+    most: int
+    """Tokens that may come after `ids`."""
+    sampling: Sampling
+
+
 class Answer(msgspec.Struct, frozen=True):
     """One answer of `/generate`, or one chunk of it (chunks repeat what came before)."""
 
     output_ids: list[int] = []
     meta_info: Meta = Meta()
+    index: int = 0
+    """Of its request, where one call holds several."""
 
     @property
     def end(self) -> str:
@@ -77,21 +91,29 @@ class Client:
 
     # ---- generating -----------------------------------------------------------------------------------------------
 
-    async def generate(self, rid: str, ids: list[int], most: int, sampling: Sampling) -> Answer:
-        """At most `most` tokens after `ids`, when all are there."""
-        body = _request(rid, ids, most, sampling, stream=False)
-        return _answer.decode(await self._post("/generate", body, self._request))
+    async def generate(self, ask: Ask) -> Answer:
+        """The answer, when all of it is there."""
+        return _answer.decode(await self._post("/generate", _request(ask, stream=False), self._request))
 
-    async def stream(
-        self, rid: str, ids: list[int], most: int, sampling: Sampling, seen: Callable[[Answer], None]
-    ) -> Answer:
+    async def stream(self, ask: Ask, seen: Callable[[Answer], None]) -> Answer:
         """The same, but each chunk goes to `seen` as it comes; the last one is the result."""
         last = Answer()
-        async for last in self._events(_request(rid, ids, most, sampling, stream=True)):
+        async for last in self._events(_request(ask, stream=True)):
             seen(last)
         if not last.end:
             raise Unreachable(f"{self.url} stopped in the middle of an answer")
         return last
+
+    def answers(self, asks: Sequence[Ask]) -> AsyncIterator[Answer]:
+        """The answers of several requests in one call, each when it has ended; its first token may come before."""
+        body = {
+            "rid": [ask.rid for ask in asks],
+            "input_ids": [ask.ids for ask in asks],
+            "sampling_params": [{**_settings(ask), "stream_interval": WHOLE} for ask in asks],
+            "return_logprob": True,
+            "stream": True,
+        }
+        return self._events(msgspec.json.encode(body))
 
     async def abort(self, rid: str) -> None:
         """End a request early; it answers with what it has. An unknown one is ignored."""
@@ -188,18 +210,22 @@ async def wait_healthy(client: Client, alive: Callable[[], bool], seconds: float
         await asyncio.sleep(step_s)
 
 
-def _request(rid: str, ids: list[int], most: int, sampling: Sampling, stream: bool) -> bytes:
-    """The body of `/generate`. Without stop ids nothing but the length ends it; with some, the model's own end too."""
-    settings = {
-        "max_new_tokens": most,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "stop_token_ids": list(sampling.stop_ids),
-        "ignore_eos": not sampling.stop_ids,
+def _settings(ask: Ask) -> dict[str, Any]:
+    """How to draw. Without stop ids nothing but the length ends an answer; with some, the model's own end too."""
+    return {
+        "max_new_tokens": ask.most,
+        "temperature": ask.sampling.temperature,
+        "top_p": ask.sampling.top_p,
+        "stop_token_ids": list(ask.sampling.stop_ids),
+        "ignore_eos": not ask.sampling.stop_ids,
         "skip_special_tokens": False,
     }
-    body = {"rid": rid, "input_ids": ids, "sampling_params": settings, "return_logprob": True, "stream": stream}
-    return msgspec.json.encode(body)
+
+
+def _request(ask: Ask, stream: bool) -> bytes:
+    """The body of `/generate` for one request."""
+    body = {"rid": ask.rid, "input_ids": ask.ids, "sampling_params": _settings(ask)}
+    return msgspec.json.encode({**body, "return_logprob": True, "stream": stream})
 
 
 def _event(data: bytes) -> Answer:

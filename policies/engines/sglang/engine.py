@@ -36,11 +36,12 @@ import numpy as np
 from buffers.errors import BraidError, ContractError, UsageError
 from policies.engine import Emit, EngineEvent, EngineFailed, Installed, InstallFailed, Job, JobFailed, SegmentDone
 from policies.engines.acceptance import Ints, known_ids, refusal
-from policies.engines.sglang.client import Answer, Client, Refused, Unreachable
+from policies.engines.sglang.client import Answer, Ask, Client, Refused, Unreachable
 from policies.engines.sglang.config import SGLangConfig
 from policies.engines.sglang.jobs import Work
 from policies.engines.sglang.meter import Meter
 from policies.engines.sglang.server import Server, server_of
+from policies.engines.sglang.together import Together
 from policies.engines.sglang.updates import Transport, transport_of
 from policies.repetition import RepetitionRule
 from policies.weights import WeightsUnavailable
@@ -78,6 +79,7 @@ class SGLangEngine:
         self._running = 0
         self._remembered: OrderedDict[int, list[int]] = OrderedDict()
         """Tokens of cut trajectories, least recently used first."""
+        self._together = Together(lambda task: self._group.create_task(task))
         self._meter = Meter.now()
         self._ready = asyncio.Event()
         """There is a server, and it has the weights of `_version`."""
@@ -337,12 +339,12 @@ class SGLangEngine:
         """One call of the server; how it ended."""
         work.call(next(self._names), self._version)
         prompt = len(work.ids)
-        most, sampling = work.left, work.job.sampling
+        ask = Ask(work.rid, work.ids, work.left, work.job.sampling)
         try:
             if self._config.stream:
-                answer = await client.stream(work.rid, work.ids, most, sampling, lambda chunk: self._see(work, chunk))
+                answer = await client.stream(ask, lambda chunk: self._see(work, chunk))
             else:
-                answer = await client.generate(work.rid, work.ids, most, sampling)
+                answer = await self._together.generate(client, ask)
             work.take(answer)
         except Unreachable:
             work.salvage(self._version)

@@ -32,6 +32,8 @@ class ScriptedServer:
         self.most_at_once = 0
         self.ignores_updates = False
         self.refuses_updates = False
+        self.longest = 1 << 30
+        """Input ids of a request that it takes."""
         self.joins = True
         """Whether it really takes its place in a process group that it has agreed to."""
         self.session = False
@@ -92,6 +94,8 @@ class ScriptedServer:
 
     async def _generate(self, request):
         body = await request.json()
+        if isinstance(body["rid"], list):
+            return await self._several(request, body)
         ids, rid, asked = body["input_ids"], body["rid"], body["sampling_params"]
         if not all(0 <= token < VOCABULARY for token in ids):
             self._end.set()
@@ -107,11 +111,53 @@ class ScriptedServer:
         finally:
             del self.open[rid]
 
+    async def _several(self, request, body):
+        """All of one call, or none: answers come as they end, with the first token of each before."""
+        calls = list(zip(body["input_ids"], body["rid"], body["sampling_params"], strict=True))
+        if not all(0 <= token < VOCABULARY for ids, _, _ in calls for token in ids):
+            self._end.set()
+            request.transport.abort()
+            return await _ok({})
+        if len(self.rids | set(body["rid"])) < len(self.rids) + len(calls):
+            return await _no("Duplicate request ID")
+        if any(len(ids) > self.longest for ids, _, _ in calls):
+            return await _no("Input is too long")
+        self.rids.update(body["rid"])
+        self.open.update(dict.fromkeys(body["rid"], request))
+        self.most_at_once = max(self.most_at_once, len(self.open))
+        reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await reply.prepare(request)
+
+        async def one(index, ids, rid, asked):
+            try:
+                await asyncio.sleep(0)
+                first = {**answer(ids, [sum(ids) % VOCABULARY], None, None), "index": index}
+                await reply.write(b"data: " + json.dumps(first).encode() + b"\n\n")
+                whole = await self._drawn(ids, rid, asked, None)
+                await reply.write(b"data: " + json.dumps({**whole, "index": index}).encode() + b"\n\n")
+            finally:
+                del self.open[rid]
+
+        await asyncio.gather(*(one(index, *call) for index, call in enumerate(calls)))
+        await reply.write(b"data: [DONE]\n\n")
+        return reply
+
     async def _draw(self, request, body, ids, rid, asked):
-        out, versions, end, reply = [], [], {"type": "length"}, None
+        reply = None
+        if len(ids) > self.longest:
+            return await _no("Input is too long")
         if body["stream"]:
             reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
             await reply.prepare(request)
+        whole = await self._drawn(ids, rid, asked, reply)
+        if reply is None:
+            return web.json_response(whole)
+        await reply.write(b"data: " + json.dumps(whole).encode() + b"\n\ndata: [DONE]\n\n")
+        return reply
+
+    async def _drawn(self, ids, rid, asked, reply):
+        """Token after token; chunks go to a reply that is a stream."""
+        out, versions, end = [], [], {"type": "length"}
         while len(out) < asked["max_new_tokens"]:
             await asyncio.sleep(self.step_s)
             if rid in self.aborted:
@@ -125,14 +171,11 @@ class ScriptedServer:
                 break
             if reply is not None:
                 await reply.write(b"data: " + json.dumps(answer(ids, out, None, None)).encode() + b"\n\n")
-        whole = answer(ids, out, versions, end)
-        if reply is None:
-            return web.json_response(whole)
-        await reply.write(b"data: " + json.dumps(whole).encode() + b"\n\ndata: [DONE]\n\n")
-        return reply
+        return answer(ids, out, versions, end)
 
     async def _abort_request(self, request):
-        self.aborted.add((await request.json())["rid"])
+        name = (await request.json())["rid"]
+        self.aborted |= {rid for rid in self.rids if rid.startswith(name)}
         return await _ok({})
 
     async def _pause_generation(self, request):

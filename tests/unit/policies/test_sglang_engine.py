@@ -238,6 +238,43 @@ def test_an_abort_ends_a_job_with_what_it_has_and_a_waiting_one_with_nothing(des
     assert 0 < running.segment.length < 250
 
 
+def test_jobs_that_begin_together_are_one_call_and_end_each_in_its_time(desk):
+    one = desk()
+    one.job(1, most=200)
+    one.job(2, most=10)
+    one.job(3, most=250)
+    short = one.next(SegmentDone)
+    one.engine.abort(3)
+    ended = [one.next(SegmentDone) for _ in range(2)]
+    assert (short.trajectory, short.segment.length) == (2, 10)
+    assert [event.trajectory for event in ended] == [3, 1]
+    assert ended[0].segment.length < 200 == ended[1].segment.length
+    (call,) = one.server.asked("/generate")
+    assert [len(call[key]) for key in ("rid", "input_ids", "sampling_params")] == [3, 3, 3]
+    assert one.server.most_at_once == 3
+
+
+def test_who_is_refused_together_with_others_is_asked_for_alone(desk):
+    one = desk()
+    one.server.longest = 5
+    for trajectory, prompt in enumerate(([3], [3] * 9, [4])):
+        one.job(trajectory, *prompt)
+    assert "Input is too long" in one.next(JobFailed).reason
+    assert {one.next(SegmentDone).trajectory for _ in range(2)} == {0, 2}
+    together, *alone = one.server.asked("/generate")
+    assert {body["rid"] for body in alone} == {f"{rid}again." for rid in together["rid"]}
+
+
+def test_jobs_of_one_call_outlive_its_connection(desk):
+    one = desk()
+    for trajectory in range(3):
+        one.job(trajectory, most=40)
+    time.sleep(0.05)
+    one.server.drop_connections()
+    assert one.next(Installed).version == 0
+    assert {one.next(SegmentDone).segment.length for _ in range(3)} == {40}
+
+
 def test_no_more_than_the_slots_run_at_once(desk):
     one = desk(slots=2)
     for trajectory in range(6):
