@@ -24,9 +24,8 @@ def nodes(tmp_path_factory):
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     path, here = os.environ.pop("PYTHONPATH", None), Path.cwd()
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
-    made = Nodes(
-        initialize_head=True, head_node_args={"num_cpus": 8, "resources": {"head": 9}, "_system_config": SOON | FAIR}
-    )
+    head = {"num_cpus": 8, "num_gpus": 1, "resources": {"head": 9}, "_system_config": SOON | FAIR}
+    made = Nodes(initialize_head=True, head_node_args=head)
     workers = [add_worker(made) for _ in range(2)]
     made.wait_for_nodes()
     yield made, workers
@@ -38,8 +37,8 @@ def nodes(tmp_path_factory):
 
 
 def add_worker(made):
-    """A node that may die."""
-    return made.add_node(num_cpus=4, resources={"worker": 9})
+    """A node that may die, with a GPU that is there in name only."""
+    return made.add_node(num_cpus=4, num_gpus=1, resources={"worker": 9})
 
 
 @pytest.fixture

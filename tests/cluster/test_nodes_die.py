@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 import ray
 
@@ -16,6 +17,7 @@ from actors.live.placement import ClusterConfig, Needs, groups_of
 from actors.live.ray_placement import RayConfig, RayPlaces
 from buffers.errors import UsageError
 from tests.end_to_end import test_live_cast_survives_kills as cast
+from tests.end_to_end import training
 
 VERSIONS = 20
 TESTS = Path(__file__).resolve().parents[1]
@@ -24,6 +26,7 @@ TESTS = Path(__file__).resolve().parents[1]
 def places(nodes, folder, settings, mortal):
     """Seats for a run: the mortal roles on workers, all others at the head."""
     at = {role: Needs(0.1, resources={"worker" if role in mortal else "head": 0.1}) for role in ROLES}
+    at["learner"] = msgspec.structs.replace(at["learner"], gpus=1.0, memory_gb=0.1)
     roster = settings_of(ActorSpec("", "", settings)).roster
     return RayPlaces(
         groups_of(roster, ClusterConfig(**at)), nodes.address, str(folder), RayConfig(20, 60.0, (str(TESTS),))
@@ -67,6 +70,7 @@ def test_a_node_dies_with_its_actors_and_the_run_goes_on(nodes, replace, tmp_pat
     try:
         assert run.until(lambda: len(run.decided("complete")) >= 6), "no progress"
         where = node_of(seats, victim)
+        assert_placed(seats, tmp_path, role)
         source = ray.get(seats.seat(victim).source.remote())
         assert "py_modules" in source, "the node runs another copy of the house"
         done = len(run.decided("complete"))
@@ -85,6 +89,21 @@ def test_a_node_dies_with_its_actors_and_the_run_goes_on(nodes, replace, tmp_pat
     cast.assert_nothing_is_lost_or_trained_twice(tmp_path, config, VERSIONS)
     cast.assert_versions_name_one_set_of_weights(tmp_path)
     assert_told_to_nobody(secret, tmp_path, Path("/tmp/ray/session_latest/logs").resolve())
+
+
+def assert_placed(seats, folder, mortal):
+    """The trunk at the head, but for who may die; one generator a node; the card for the learner alone."""
+    assert {node_of(seats, name) for name in ("controller", "r0")} == {node_of(seats, "controller")}
+    if mortal == "generator":
+        assert node_of(seats, "g0") != node_of(seats, "g1")
+    cards = {}
+    for name, pid in training.processes_of(folder).items():
+        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        cards[name] = next((word for word in words if word.startswith(b"CUDA_VISIBLE_DEVICES=")), b"")
+    assert cards["learner"] == b"CUDA_VISIBLE_DEVICES=0"
+    assert cards["replay"] != cards["learner"]
+    amounts = seats._bundle["learner"][2]
+    assert (amounts["GPU"], amounts["memory"]) == (1.0, 0.1 * 2**30)
 
 
 def node_of(seats, process):
