@@ -72,6 +72,8 @@ def main(args: argparse.Namespace) -> int:
     folder = Path(args.run_dir or f"runs/{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty; name another --run-dir, or go on with --resume {folder}")
+    if args.address:
+        ray_door().probe(args.address)  # before a model is warmed up for it
     status = prepare(config, settings, str(folder), args.short)
     return status or run(folder, args)
 
@@ -151,10 +153,7 @@ def places_on_ray(config: dict[str, Any], address: str, folder: Path) -> Any:
     if not address:  # Ray's own servers listen on every interface; it reads when it is imported who may use them
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    try:
-        from actors.live.ray_placement import RayConfig, RayPlaces
-    except ModuleNotFoundError as error:
-        raise UsageError(f"--cluster ray needs {error.name}; install it with pip install 'braid-rl[cluster]'") from None
+    door = ray_door()
     import msgspec
 
     from actors.cast import RunSettings
@@ -162,8 +161,17 @@ def places_on_ray(config: dict[str, Any], address: str, folder: Path) -> Any:
 
     settings = msgspec.convert(config, RunSettings)
     cluster = msgspec.convert(config.get("cluster", {}), ClusterConfig)
-    chosen = RayConfig(settings.restarts.budget, cluster.patience_s, cluster.modules)
-    return RayPlaces(groups_of(settings.roster, cluster), address, str(folder.resolve()), chosen)
+    chosen = door.RayConfig(settings.restarts.budget, cluster.patience_s, cluster.modules)
+    return door.RayPlaces(groups_of(settings.roster, cluster), address, str(folder.resolve()), chosen)
+
+
+def ray_door() -> Any:
+    """The module that knows Ray; `UsageError` where Ray is not installed."""
+    try:
+        from actors.live import ray_placement
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--cluster ray needs {error.name}; install it with pip install 'braid-rl[cluster]'") from None
+    return ray_placement
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

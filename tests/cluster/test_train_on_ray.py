@@ -56,6 +56,13 @@ def test_an_address_where_something_else_listens_is_refused(folder, answer, comp
     assert error.count("\n") == 1
 
 
+def test_an_address_is_tried_before_a_model_is_warmed_up(tmp_path, capsys):
+    words = ["train", "--cluster", "ray", "--address", "127.0.0.1:9", "--run-dir", str(tmp_path / "run")]
+    assert cli.main.main(words) == 2
+    assert "no Ray answers there" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def serve_once(door, answer):
     guest, _ = door.accept()
     with guest:
