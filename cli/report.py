@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.eventlog import read_events
+from actors.eventlog import Record, read_events
 from actors.kernel.operations import NS
 from actors.sinks.metrics_file import Row, read_metrics
 from actors.sinks.samples_file import Text, read_samples
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
     for name, picture in pictures.items():
         (out / f"{name}.png").write_bytes(picture)
     (out / "report.html").write_text(page(run, pictures), encoding="utf-8")
-    write_timeline(read_events([run.folder / "events"]), out / "trace.json", run.group)
+    write_timeline(events_of(run.folder), out / "trace.json", run.group)
     print(f"report: {out / 'report.html'}")
     print(f"trace:  {out / 'trace.json'} (open it at ui.perfetto.dev)")
     return 0
@@ -89,6 +89,15 @@ class Run:
         return xs, ys
 
 
+def events_of(folder: Path) -> list[Record]:
+    """The event log of a run; `UsageError` if it is not there."""
+    events = folder / "events"
+    records = read_events([events]) if events.is_dir() else []
+    if not records:
+        raise UsageError(f"{folder} holds no event log (events/ is empty or missing); take the whole folder of the run")
+    return records
+
+
 def read(folder: Path) -> Run:
     """A run's folder; `UsageError` if it holds none, or nothing yet."""
     if not (folder / "run.json").is_file():
@@ -100,7 +109,7 @@ def read(folder: Path) -> Run:
         raise UsageError(
             f"{folder} holds no numbers yet (metrics.jsonl is empty or missing); wait for the first version"
         )
-    line = timeline(read_events([folder / "events"]), int(config["schedule"]["group"]))
+    line = timeline(events_of(folder), int(config["schedule"]["group"]))
     return Run(folder, config, rows, line, list(read_samples(folder)))
 
 

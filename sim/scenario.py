@@ -193,8 +193,8 @@ class Scenario:
         cluster = self.cluster
         if cluster.placement and (cluster.placement == "colocated") == bool(self.generator_gpus):
             raise UsageError(
-                f"cluster.placement = {cluster.placement!r} with generator_gpus = {self.generator_gpus}: make the "
-                "latter 0 for 'colocated', more for 'separate'"
+                f"cluster.placement = {cluster.placement!r} with generator_gpus = {self.generator_gpus}: set the "
+                "latter to 0 for colocated, above 0 for separate"
             )
         if not 0 < cluster.engine_memory < 1:
             raise UsageError(f"cluster.engine_memory = {cluster.engine_memory}: give a fraction between 0 and 1")

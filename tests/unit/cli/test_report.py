@@ -75,3 +75,18 @@ def test_a_folder_without_a_run_is_one_clear_line(tmp_path, capsys, content, say
         (tmp_path / "run.json").write_text(json.dumps({"schedule": {"group": 4}}))
     assert main(["report", str(tmp_path)]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", [(), ("events",), ("events", "events/torn.events")])
+def test_a_run_without_its_event_log_is_one_clear_line_and_nothing_is_written(runs, tmp_path, capsys, kept):
+    for name in ("run.json", "metrics.jsonl"):
+        (tmp_path / name).write_bytes((runs[0] / name).read_bytes())
+    for name in kept:
+        path = tmp_path / name
+        path.write_bytes(b"") if path.suffix else path.mkdir()
+    assert main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "holds no event log" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "report").exists()
+    assert main(["report", str(runs[0]), "--against", str(tmp_path)]) == 2

@@ -118,8 +118,8 @@ def test_keys_and_values_get_what_the_trainer_leaves_them(scenario):
 @pytest.mark.parametrize(
     ("settings", "remedy"),
     [
-        (("cluster.placement=separate",), "0 is colocated, above 0 is separate"),
-        (("gpus=2", "generator_gpus=1"), "0 is colocated, above 0 is separate"),
+        (("cluster.placement=separate",), "to 0 for colocated, above 0 for separate"),
+        (("gpus=2", "generator_gpus=1"), "to 0 for colocated, above 0 for separate"),
         (("cluster.share=turns",), "invalid enum value 'turns'"),
         (("cluster.engine_memory=1.0",), "give a fraction between 0 and 1"),
         (("cluster.turn_s=-1",), "must be 0 or more"),
