@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from buffers.errors import UsageError
+from cli.train import EXAMPLES
 
 NAME = "doctor"
 HELP = "check this machine, and say what each example needs"
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHARED = Path("/dev/shm")
 GIB = 1 << 30
 
@@ -129,7 +129,9 @@ def required() -> list[tuple[str, str]]:
     try:
         lines = importlib.metadata.requires("braid-rl") or []
     except importlib.metadata.PackageNotFoundError:
-        lines = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+        lines = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"][
+            "dependencies"
+        ]
     matches = [re.match(r"([\w.-]+)>=([\d.]+)$", line) for line in lines]
     return [(found[1], found[2]) for found in matches if found]
 

@@ -26,7 +26,10 @@ from buffers.errors import UsageError
 NAME = "train"
 HELP = "train a model by asynchronous reinforcement learning"
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "cpu_reasoning.toml"
+HERE = Path(__file__).resolve().parent
+EXAMPLES = HERE / "examples" if (HERE / "examples").is_dir() else HERE.parent / "examples"
+"""Inside this package where Braid is installed from a wheel; beside it in a source tree."""
+EXAMPLE = EXAMPLES / "cpu_reasoning.toml"
 STARTS = "starts"
 SINKS = {
     "tensorboard": "actors.sinks.tensorboard_sink:TensorBoard",

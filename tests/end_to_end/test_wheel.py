@@ -53,6 +53,14 @@ def test_the_installed_wheel_imports_from_elsewhere(place, tmp_path):
     assert all(line.startswith(str(place)) for line in done.stdout.split())
 
 
+def test_the_installed_wheel_has_the_examples(place, tmp_path):
+    code = (
+        "from cli.train import EXAMPLE, EXAMPLES; print(EXAMPLE.is_file(), *sorted(p.name for p in EXAMPLES.iterdir()))"
+    )
+    done = run(sys.executable, "-c", code, cwd=tmp_path, path=place)
+    assert done.stdout.split() == ["True", *sorted(path.name for path in (ROOT / "examples").iterdir())], done.stderr
+
+
 def test_the_installed_command_runs_from_elsewhere(wheel, place, tmp_path):
     done = run(str(place / "bin" / "braid"), "--help", cwd=tmp_path, path=place)
     assert done.returncode == 0, done.stderr
