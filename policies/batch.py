@@ -21,6 +21,8 @@ from buffers.segment import MASKED, MODEL, ids_of, logps_of
 from policies import length_reward
 from policies.trainer import Member, UpdateJob
 
+BROKEN = {"killed", "raised"}
+"""Components of a response that its scorer did not survive (`rewards/scorer.py`)."""
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -131,6 +133,8 @@ def group_rewards(members: Sequence[Member], lengths: npt.NDArray[np.int64], con
     for name, weight in config.components:
         for index, member in enumerate(members):
             if name not in member.components:
+                if BROKEN & member.components.keys():  # the scorer knows no names of a person's components: all are 0
+                    continue
                 known = ", ".join(sorted(member.components))
                 raise UsageError(f"trajectory {member.trajectory} has no reward component {name!r}, only {known}")
             rewards[index] += weight * member.components[name]

@@ -100,6 +100,16 @@ def test_components_add_up_by_their_weights():
     assert pack(job(group), config).rewards_B.tolist() == pytest.approx([0.9])
 
 
+def test_a_response_that_its_scorer_did_not_survive_has_nothing_of_a_persons_components():
+    members = (
+        member(1, [segment(0, [1], ((5, 1),))], outcome=1.0, steps=1.0),
+        member(2, [segment(0, [1], ((5, 1),))], outcome=0.0, killed=1.0),
+        member(3, [segment(0, [1], ((5, 1),))], outcome=0.0, raised=1.0),
+    )
+    batch = pack(job(TrainGroup(7, 1, prompt(9), 1.0, members)), Config(components=(("outcome", 1.0), ("steps", 0.5))))
+    assert batch.rewards_B.tolist() == [1.5, 0.0, 0.0]
+
+
 def test_a_missing_component_is_refused_by_name():
     with pytest.raises(UsageError, match="'form', only outcome"):
         pack(job(THREE), Config(components=(("form", 1.0),)))
