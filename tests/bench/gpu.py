@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import psutil
 import torch
@@ -47,6 +48,7 @@ from policies.engines.sglang.engine import SGLangEngine
 from policies.engines.torch_engine import TorchEngine, TorchEngineConfig
 from policies.models import TinyConfig, load_model, logps_of_tokens, save_model, tiny_model
 from policies.tokens import character_tokenizer
+from sim.costs.hardware import MEASURED
 from tests.bench.runs import train
 
 BIG = TinyConfig(1024, 28, 16, 8, 128, 3072, 1e6, 151_936, 0.02, 4096)
@@ -125,7 +127,18 @@ def rates(device: str, small: bool) -> dict[str, float]:
 
 
 def costs(name: str, found: dict[str, float], memory_bytes: int) -> dict[str, Any]:
-    """The card as the simulator's `Gpu`: rates as reached, and the way to the host for want of a neighbour."""
+    """The card as the simulator's `Gpu`: rates as reached, and the way to the host for want of a neighbour.
+
+    What kernels of attention reach, as a part of these rates, is taken from the H100.
+    """
+    h100 = MEASURED["H100"]
+    shares = msgspec.structs.replace(
+        h100,
+        flops=1.0,
+        memory=1.0,
+        prefill_attention=tuple((most, min(1.0, share / h100.flops)) for most, share in h100.prefill_attention),
+        decode_attention=tuple((most, min(1.0, share / h100.memory)) for most, share in h100.decode_attention),
+    )
     return {
         "name": name,
         "flops": found["flops"],
@@ -134,7 +147,7 @@ def costs(name: str, found: dict[str, float], memory_bytes: int) -> dict[str, An
         "link_bytes_per_s": found["host_bytes_per_s"],
         "network_bytes_per_s": found["host_bytes_per_s"],
         "per_machine": 1,
-        "efficiency": {"flops": 1.0, "memory": 1.0},
+        "efficiency": msgspec.to_builtins(shares),
     }
 
 

@@ -97,7 +97,7 @@ def test_what_is_predicted_has_the_order_that_the_hardware_gives(scenario):
     names = {"keep": (), "drop": ("cluster.cache=drop",), "memory": ("cluster.share=memory",), "two": two}
     took = {name: run(Simulation(scenario(*settings)), lambda: 0.0) for name, settings in names.items()}
     assert {one.outcome for one in took.values()} == {"finished"}
-    assert took["two"].step_s < took["keep"].step_s < took["drop"].step_s
+    assert took["two"].simulated_s < took["keep"].simulated_s < took["drop"].simulated_s
     work = took["memory"].training_s["train"]
     assert took["memory"].step_s > took["two"].step_s, "one card does the work of two"
     assert took["two"].step_s + work < 2 * took["memory"].step_s
