@@ -73,12 +73,14 @@ class Prefix(msgspec.Struct, frozen=True):
 class Hold:
     """One held attempt."""
 
-    __slots__ = ("assignment", "next", "phase", "prefix")
+    __slots__ = ("assignment", "next", "phase", "prefix", "prompt")
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
         self.phase: HoldPhase = "prompt"
         self.prefix: Payload | None = None
+        self.prompt: Payload | None = None
+        """From when it is queued: the cache may lose it."""
         self.next: Assignment | None = None
         """A newer attempt that waits until the engine has let go of the one it runs."""
 
@@ -216,6 +218,7 @@ class Generator:
     # ---- the engine -----------------------------------------------------------------------------------------------
 
     def _queue(self, hold: Hold, context: Context) -> None:
+        hold.prompt = self._prompts[hold.assignment.prompt]
         draining = self._config.install == "drain" and self._wanted[0] > self._version
         if draining or self._version < hold.assignment.min_version or self._version < 0:
             hold.phase = "queued"
@@ -228,7 +231,8 @@ class Generator:
         hold.phase = "running"
         self._running += 1
         cap = self._config.max_response_tokens
-        prompt = self._prompts[one.prompt]
+        prompt = hold.prompt
+        assert prompt is not None
         job = Job(one.trajectory, one.attempt, prompt, hold.prefix, one.length, one.max_tokens, cap, self._sampling)
         self._engine.submit(job)
 

@@ -67,6 +67,8 @@ class Script(msgspec.Struct, frozen=True):
     """Every how many jobs of an engine fail (0: none)."""
     break_every: int = 0
     """Every how many segments break off as failed, with half of their tokens (0: none)."""
+    late_end: bool = False
+    """A response that ends where its segment does is known to have ended only by a further segment without tokens."""
     fail_install_every: int = 0
     """Every how many installations fail (0: none)."""
     flat_every: int = 0
@@ -190,6 +192,8 @@ class ScriptedEngine:
         count = min(job.max_tokens, total - job.start)
         ended: EndReason = "length" if total == job.max_response_tokens else "stop"
         end: EndReason = ended if job.start + count >= total else "cut"
+        if self._script.late_end and ended == "stop" and count == job.max_tokens:
+            end = "cut"
         run = Run(job, count, end, self._clock.now())
         self._running[job.trajectory] = run
         if self._turns.ours:

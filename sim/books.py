@@ -19,10 +19,22 @@ from typing import Any
 from actors.cast import RunSettings
 from actors.controller import Controller
 from actors.generator import Generator
-from actors.kernel.backend import Decision
+from actors.kernel.backend import Decision, Envelope
 from actors.kernel.cell import Cell
 from actors.kernel.operations import ns
-from actors.messages import Append, FailAttempt, FetchPrompt, OpenGroups, Reassign
+from actors.messages import (
+    Append,
+    Declined,
+    Dispatch,
+    DropJobs,
+    FailAttempt,
+    FetchPrompt,
+    OpenGroups,
+    Reassign,
+    Released,
+    Score,
+    Settled,
+)
 from actors.rewarder import Rewarder
 from actors.standins import ScriptedEngine
 from sim.world import VirtualWorld
@@ -44,12 +56,30 @@ class Books:
         self._spoke: dict[str, None] = {}
         self._until_look = LOOK_EVERY
         self._boss = settings.roster.supervisor
+        self._told: set[tuple[str, int]] = set()
+        """(worker, trajectory) that it has told the controller of since it was looked at."""
+        self._excused: set[tuple[str, int]] = set()
+        """(worker, trajectory) that it was told to drop."""
+        self._newest: dict[tuple[str, int], int] = {}
+        """(worker, trajectory) -> newest attempt that it was given."""
+        self._held: dict[tuple[str, int], dict[int, int]] = {}
+        """(worker, incarnation) -> what it held when it was looked at."""
         self._deaths: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
         """(incarnation of the supervisor, name) -> when it decided that the name had died (ns)."""
 
-    def spoke(self, name: str) -> None:
+    def spoke(self, envelope: Envelope) -> None:
         """An actor sends something."""
-        self._spoke[name] = None
+        self._spoke[envelope.sender] = None
+        message = envelope.message
+        if isinstance(message, Released | Settled | Declined):
+            self._told.add((envelope.sender, message.trajectory))
+        elif isinstance(message, DropJobs):
+            self._excused.update((envelope.to, number) for number in message.trajectories)
+        elif isinstance(message, Dispatch):
+            for one in message.assignments:
+                self._newest[envelope.to, one.trajectory] = one.attempt
+        elif isinstance(message, Score):
+            self._newest[envelope.to, message.trajectory] = message.attempt
 
     def look(self) -> None:
         """Look at the books of those that spoke since the last look."""
@@ -151,6 +181,7 @@ class Books:
     def _generator(self, one: Generator, cell: Cell) -> None:
         if one._stopping:
             return
+        self._let_go(cell, {number: hold.assignment.attempt for number, hold in one._held.items()})
         requests = _requests(cell)
         prompts = {request.prompt for request in requests if isinstance(request, FetchPrompt)}
         stored = {(r.trajectory, r.attempt) for r in requests if isinstance(r, Append | FailAttempt)}
@@ -182,7 +213,20 @@ class Books:
         if wanted > version and idle and not one._installing:
             self._complain(cell.name, f"version {wanted} is wanted, {version} is installed, and nothing is done")
 
+    def _let_go(self, cell: Cell, held: dict[int, int]) -> None:
+        """What a worker no longer holds it has told the controller of, or been told to drop, or got a newer attempt."""
+        name, key = cell.name, (cell.name, cell.incarnation)
+        for number, attempt in self._held.get(key, {}).items():
+            silent = held.get(number) != attempt and (name, number) not in self._told | self._excused
+            if silent and self._newest.get((name, number), attempt) <= attempt:
+                self._complain(name, f"trajectory {number}: attempt {attempt} is let go, and nobody is told")
+        self._told = {one for one in self._told if one[0] != name}
+        self._held[key] = held
+
     def _rewarder(self, one: Rewarder, cell: Cell) -> None:
+        if one._stopping:
+            return
+        self._let_go(cell, dict(one._held))
         prompts = {request.prompt for request in _requests(cell) if isinstance(request, FetchPrompt)}
         if missing := one._asked.keys() - prompts:
             self._complain(cell.name, f"prompts {sorted(missing)} are awaited and not asked for")

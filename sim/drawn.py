@@ -65,14 +65,17 @@ def draw(seed: int, mode: Mode = "repairable", profile: Profile = "small") -> Pl
     acts = _draw_acts(seed, mode, names, roster.supervisor)
     strikes = _draw_strikes(stream(seed, "strikes"), roster, names)
     stops = _draw_stops(stream(seed, "stops")) if profile == "standard" else ()
-    tight = _draw_rare(config, stream(seed, "rare"))
+    rare = stream(seed, "rare")
+    more_strikes = _draw_rare(config, rare, roster.learner)
+    tight, wild = rare.random() < 0.25, rare.random() < 0.25
     if stops and (late := stream(seed, "late")).random() < 0.4:
         stops, more = _make_late(config, stops, late)
         acts += more
     if mode == "still":
         _quieten(config, stream(seed, "still"))
-        return Plan(seed, mode, config, link, window, codec=physics.random() < 0.8, tight=tight)
-    return Plan(seed, mode, config, link, window, acts, strikes, stops, physics.random() < 0.8, tight)
+        return Plan(seed, mode, config, link, window, codec=physics.random() < 0.8, tight=tight, wild=wild)
+    strikes += more_strikes
+    return Plan(seed, mode, config, link, window, acts, strikes, stops, physics.random() < 0.8, tight, wild)
 
 
 def _draw_shape(draw: random.Random) -> dict[str, Any]:
@@ -205,10 +208,10 @@ def _draw_stops(draw: random.Random) -> tuple[Stop, ...]:
     return tuple(Stop(at_ns, draw.random() < 0.5, draw.choice([1, 50_000_000, NS])) for at_ns in times)
 
 
-def _draw_rare(config: dict[str, Any], draw: random.Random) -> bool:
-    """Settings that few runs have, each in a few plans; whether the plan is tight."""
+def _draw_rare(config: dict[str, Any], draw: random.Random, learner: str) -> tuple[Strike, ...]:
+    """Settings that few runs have, each in a few plans; strikes that hit what they make possible."""
     schedule, standins, buffer = config["schedule"], config["standins"], config["buffer"]
-    rare = draw.choice(["", "", "", "", "break", "install", "fail", "age", "epochs", "keep"])
+    rare = draw.choice(["", "", "", "", "break", "install", "fail", "age", "epochs", "keep", "torn"])
     if rare == "break":
         standins["break_every"] = draw.choice([15, 40])
         buffer["max_attempts"] = draw.choice([1, 2, 3])
@@ -224,7 +227,14 @@ def _draw_rare(config: dict[str, Any], draw: random.Random) -> bool:
         buffer["prompts"] = {"epochs": draw.choice([1, 2]), "order": draw.choice(["success", "passes"])}
     elif rare == "keep":
         buffer["keep_closed"] = True
-    return draw.random() < 0.25
+    elif rare == "torn":  # a checkpoint is on the disk, and its learner dies before it knows
+        schedule.update(checkpoint_every=2, updates_per_version=1)
+        standins.update(report_s=0.02, checkpoint_s=0.005)
+        buffer["capacity_tokens"] = 0
+        crash = Act(15_000_000, "crash", learner)
+        return tuple(Strike("update", count, crash) for count in draw.sample([2, 4, 6], 2))
+    standins["late_end"] = draw.random() < 0.3
+    return ()
 
 
 def _make_late(config: dict[str, Any], stops: tuple[Stop, ...], draw: random.Random) -> Any:

@@ -21,15 +21,16 @@ from actors.cast import RunSettings, buffer_config
 from actors.controller import Controller
 from actors.kernel.backend import Decision, Envelope
 from actors.kernel.operations import Message, ns
-from actors.messages import Append, Dispatch, LearnerState, ReplayState
+from actors.messages import Append, Dispatch, LearnerState, ReplayState, Share
 from actors.replay import Replay
 from buffers.answers import Refused
 from buffers.buffer import Buffer
 from buffers.errors import ContractError
 from buffers.holdings import Holdings
 from buffers.memory_store import MemoryStore
-from buffers.rows import META_KEY, MetaRow
+from buffers.rows import META_KEY, MetaRow, TrajectoryRow
 from buffers.segment import Ghost, Segment, ids_of
+from buffers.trajectory import CLOSED
 from sim.acknowledged import Acknowledged
 from sim.books import Books
 from sim.disk import Platter
@@ -103,6 +104,7 @@ class Invariants:
             (self._roster.replay, "hello"): self._on_hello,
             (self._roster.learner, "publish"): self._on_publish,
             (self._roster.controller, "snapshot"): self._thrift.decided,
+            **{(name, "refused"): self._thrift.refused for name in (*self._roster.generators, *self._roster.rewarders)},
         }
         world.encode = self._see
         world.after_event = self._after_event
@@ -115,13 +117,15 @@ class Invariants:
 
     def _see(self, envelope: Envelope) -> Any:
         serial = envelope.serial
-        self._books.spoke(envelope.sender)
+        self._books.spoke(envelope)
         self._thrift.see(envelope)
         if serial < 0:
             if envelope.sender == self._roster.replay:
                 self._touched = True
                 key = (envelope.to, envelope.to_incarnation, -serial)
                 self._ask_for_durability(key, envelope.message)
+                if isinstance(envelope.message, Share):
+                    self._on_share(envelope, envelope.message)
                 request = self._asked.pop(key, None)
                 if request is not None:
                     self.checks += 1
@@ -139,6 +143,8 @@ class Invariants:
     def _deciding(self, command: str, answer: Message) -> None:
         """Replay decides a command: everything written up to then, and what it writes, goes before the answer."""
         life, buffer = self._life, self._buffer
+        if command == "open_groups" and isinstance(answer, Refused):
+            self._thrift.room_refused()
         if life is None or buffer is None or command == "expire":
             return
         waiting = cast(Replay, life.cell.actor)._waiting
@@ -254,6 +260,14 @@ class Invariants:
         if self._leases.pop(lease, None) is None:
             self.complain(6, f"lease {lease} expired and is not open")
 
+    def _on_share(self, envelope: Envelope, share: Share) -> None:
+        """Tokens are read under an open lease that holds them."""
+        groups = self._leases.get(share.lease, ())
+        for one in share.members:
+            row = None if self._buffer is None else self._buffer._held.trajectories.get(one.trajectory)
+            if row is not None and row.group not in groups:
+                self.complain(6, f"trajectory {one.trajectory} is given to {envelope.to} under lease {share.lease}")
+
     def _on_hello(self, decision: Decision) -> None:
         self._leases.clear()
 
@@ -322,6 +336,10 @@ class Invariants:
         disk = Buffer.recover(self._config, memory.rows())
         if words := _differ(buffer._held, disk._held):
             self.complain(9, words)
+        if self._config.keep_closed:
+            kept = [row.state for _, row in memory.rows() if isinstance(row, TrajectoryRow) and row.state in CLOSED]
+            if len(kept) != sum(buffer._held.counts[state] for state in CLOSED):
+                self.complain(9, f"{len(kept)} closed trajectories are kept of {buffer._held.counts}")
 
     def _recovered(self, replay: Replay, incarnation: int) -> None:
         self._buffer = self._last_buffer = replay.buffer

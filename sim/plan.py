@@ -40,6 +40,7 @@ from sim.line_trainer import LineTrainer
 from sim.network import Link
 from sim.sittings import Sittings, Stop
 from sim.story import about, lines
+from sim.strangers import Strangers
 from sim.thrift import Calm
 from sim.violation import InvariantViolated
 from sim.world import VirtualWorld, WorldConfig
@@ -63,6 +64,7 @@ PATIENCE_EVENTS = 300_000
 TIGHT: tuple[tuple[ModuleType, str, int], ...] = (
     (buffers.buffer, "ORDINALS_KEPT", 2),
     (actors.generator, "FETCH_TOKENS", 8),
+    (actors.generator, "PROMPTS_KEPT", 2),
     (actors.rewarder, "FETCH_TOKENS", 8),
     (actors.rewarder, "PROMPTS_KEPT", 1),
     (actors.learner, "SHARE_TOKENS", 40),
@@ -95,6 +97,8 @@ class Plan(msgspec.Struct, frozen=True):
     codec: bool = True
     tight: bool = False
     """Caches and pieces are as small as they can be (`TIGHT`), so that runs of this size come to their bounds."""
+    wild: bool = False
+    """Commands from nowhere come in between (`sim/strangers.py`)."""
 
     @property
     def limit_s(self) -> float:
@@ -195,6 +199,8 @@ def build(plan: Plan, check: bool = True) -> tuple[VirtualWorld, Invariants | No
     physics = WorldConfig(link=plan.link, window=plan.window, codec=plan.codec, supervisor=supervisor)
     world = cluster(plan.config, physics, doubles={STANDINS["trainer"]: LineTrainer})
     watch = Invariants(world, settings, _calm(plan)) if check else None
+    if plan.wild:
+        Strangers(world, settings, plan.seed)
     FaultPlan(plan.acts).apply(world)
     if plan.strikes:
         _Striker(world, plan.strikes)

@@ -210,8 +210,10 @@ class Reference:
             (one.number, one.state, one.attempt, one.length, one.version, one.oldest, one.failures)
             for one in self.members.values()
         ]
-        theirs += [(row.group, row.ended_version, row.uses, row.durable_uses) for row in held.groups.values()]
-        mine += [(one.number, one.ended_version, one.uses, one.durable) for one in self.groups.values()]
+        theirs += [
+            (row.group, row.ended_version, row.uses, row.durable_uses, row.feedback) for row in held.groups.values()
+        ]
+        mine += [(one.number, one.ended_version, one.uses, one.durable, one.feedback) for one in self.groups.values()]
         if theirs != mine:
             first = next(pair for pair in zip(theirs, mine, strict=False) if pair[0] != pair[1])
             self._complain(16, f"{words}replay holds {first[0]}, the reference {first[1]}")

@@ -21,14 +21,19 @@ from actors.messages import (
     Alive,
     Append,
     Chunk,
+    Declined,
+    DropJobs,
+    FailAttempt,
     FetchResponse,
     GeneratorState,
     KeepLease,
+    Notes,
     Reassign,
     Released,
+    ReplayState,
     RewarderState,
 )
-from buffers.answers import Appended, ScoreStored
+from buffers.answers import Appended, Completed, ScoreStored, Welcome
 from sim.world import VirtualWorld
 
 Complain = Callable[[int, str], None]
@@ -70,12 +75,25 @@ class Thrift:
         self._said: dict[tuple[int, int], tuple[str, int]] = {}
         """(trajectory, attempt) -> who said first since the snapshot that it holds it, and when (ns)."""
         self._answered: set[tuple[str, int, int]] = set()
+        self._given_up: set[tuple[str, int, int]] = set()
+        """(worker, trajectory, attempt) that it told the controller."""
+        self._dropped: dict[tuple[str, int], int] = {}
+        """(worker, trajectory) -> when it was told to drop it (ns)."""
+        self._state: ReplayState | None = None
+        self._reason = False
+        """Replay has a reason to tell how things stand, since it last did."""
+        self._unexplained = False
+        """It has just done so without one, which is right at a heartbeat alone."""
         self._looks: dict[type, Callable[[Envelope, Any], None]] = {
             Append: self._on_append,
             Released: self._on_released,
             KeepLease: self._on_keep,
             FetchResponse: self._on_fetch,
             Reassign: self._on_reassign,
+            Declined: self._on_given_up,
+            FailAttempt: self._on_fail,
+            DropJobs: self._on_drop,
+            ReplayState: self._on_replay_state,
             Alive: self._on_alive,
             GeneratorState: self._on_state,
             RewarderState: self._on_state,
@@ -86,6 +104,8 @@ class Thrift:
 
     def see(self, envelope: Envelope) -> None:
         """A message or a reply is sent."""
+        if envelope.sender == self._settings.roster.replay:
+            self._on_word_of_replay(envelope)
         if envelope.serial >= 0:
             look = self._looks.get(type(envelope.message))
             if look is not None:
@@ -111,6 +131,12 @@ class Thrift:
         self._beats = 0
         self._said.clear()
 
+    def refused(self, one: Decision) -> None:
+        """A worker gives up what replay refused: it says so at once, without waiting for a heartbeat."""
+        number, attempt = cast(tuple[int, int], one.fields[:2])
+        if (one.actor, number, attempt) not in self._given_up:
+            self._complain(f"trajectory {number}: {one.actor} was refused and does not tell the controller")
+
     # ---- messages ---------------------------------------------------------------------------------------------------
 
     def _on_append(self, envelope: Envelope, message: Append) -> None:
@@ -120,6 +146,9 @@ class Thrift:
         if self._settings.schedule.install == "drain" and len(segment.versions) > 1:
             self._complain(f"trajectory {number}: versions {segment.versions} in one segment, and install is drain")
         self._made[envelope.sender, envelope.incarnation, number] = segment.stop
+        dropped = self._dropped.get((envelope.sender, number))
+        if dropped is not None and self._calm.deaths_only and dropped < self._world.now - ON_ITS_WAY_NS:
+            self._complain(f"trajectory {number}: {envelope.sender} goes on with what it was told to drop")
 
     def _on_released(self, envelope: Envelope, message: Released) -> None:
         """What has ended is forgotten, what was cut is kept for going on."""
@@ -127,6 +156,45 @@ class Thrift:
         actor = life.cell.actor if life is not None else None
         if isinstance(actor, Generator) and message.state != "cut" and message.trajectory in actor._cached:
             self._complain(f"trajectory {message.trajectory}: {message.state}, and {envelope.sender} keeps its cache")
+
+    def _on_given_up(self, envelope: Envelope, message: Declined) -> None:
+        self._given_up.add((envelope.sender, message.trajectory, message.attempt))
+        if message.reason in ("closed", "stale attempt"):
+            self._ask_for_no_cache(envelope.sender, message.trajectory)
+
+    def _on_fail(self, envelope: Envelope, message: FailAttempt) -> None:
+        self._ask_for_no_cache(envelope.sender, message.trajectory)
+
+    def _ask_for_no_cache(self, name: str, number: int) -> None:
+        life = self._world.life(name)
+        actor = life.cell.actor if life is not None else None
+        if isinstance(actor, Generator) and number in actor._cached:
+            self._complain(f"trajectory {number}: {name} keeps a cache of what came to nothing")
+
+    def _on_drop(self, envelope: Envelope, message: DropJobs) -> None:
+        for number in message.trajectories:
+            self._dropped[envelope.to, number] = self._world.now
+
+    def room_refused(self) -> None:
+        """Replay decides that it opens no group: it must tell when there is room again."""
+        self._reason = True
+
+    # ---- replay -----------------------------------------------------------------------------------------------------
+
+    def _on_word_of_replay(self, envelope: Envelope) -> None:
+        message = envelope.message
+        if isinstance(message, Completed | Welcome):
+            self._reason = True
+        if isinstance(message, Alive):
+            self._unexplained = False
+        elif self._unexplained and not isinstance(message, Notes):
+            self._complain(f"replay says {self._state} and has no reason to")
+
+    def _on_replay_state(self, envelope: Envelope, message: ReplayState) -> None:
+        """Between heartbeats replay tells how things stand when there may be room again, or a version."""
+        rises = self._state is None or message.highest > self._state.highest
+        self._unexplained = not (rises or self._reason)
+        self._state, self._reason = message, False
 
     def _on_keep(self, envelope: Envelope, message: KeepLease) -> None:
         key = (message.incarnation, message.lease)

@@ -40,13 +40,13 @@ SAMPLE_SEED = 1
 FIRST_PLAN = 2_000_000
 """Seeds of the plans: none that a test or a person has run."""
 KINDS = (
-    ("repairable", "small"),
     ("still", "small"),
+    ("repairable", "small"),
     ("repairable", "standard"),
     ("still", "standard"),
     ("anything", "small"),
 )
-"""Modes and profiles in turn."""
+"""Modes and profiles in turn; first those in which what hangs is seen at once."""
 PLAN_S = 15
 """Processor seconds that one plan may take; a mutant that takes longer hangs."""
 MEMORY_BYTES = 3 << 30
