@@ -1,6 +1,6 @@
 """`python -m tests.simulation.mutants`: is the checker any good? Mutants of the protocol, each judged by drawn plans.
 
-python -m tests.simulation.mutants [--sample 220] [--plans 400] [--jobs 1]      goes on where it stopped
+python -m tests.simulation.mutants [--sample 220] [--plans 100] [--jobs 1]      goes on where it stopped
 python -m tests.simulation.mutants --again survived                            judges those once more
 
     sample --> for each: fork --> import with the one changed module --> plan, plan, plan ... --> verdict --> results
@@ -188,7 +188,8 @@ def main(words: list[str] | None = None) -> int:
     """Judge what is left of the sample."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants")
     parser.add_argument("--sample", type=int, default=220, help="how many mutants")
-    parser.add_argument("--plans", type=int, default=400, help="plans that a survivor passes")
+    parser.add_argument("--skip", type=int, default=0, help="leave the first so many to another process")
+    parser.add_argument("--plans", type=int, default=100, help="plans that a survivor passes")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--again", choices=("survived", "all"), help="judge these once more")
     args = parser.parse_args(words)
@@ -202,7 +203,7 @@ def main(words: list[str] | None = None) -> int:
         if known.verdict != "passed":
             print(f"{known.verdict} at seed {known.seed} ({known.kind}): {known.words}")
             return 1
-    left = [one for one in chosen if one.name not in verdicts or verdicts[one.name].verdict == args.again]
+    left = [one for one in chosen[args.skip :] if one.name not in verdicts or verdicts[one.name].verdict == args.again]
     begun = time.monotonic()
     try:
         for done, verdict in enumerate(judged(left, args.plans, known.digests, args.jobs), 1):
