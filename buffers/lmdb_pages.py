@@ -16,7 +16,8 @@ of its pages it checks nothing. `Pages.check` walks both trees of the newest hea
 so that every changed bit is found that LMDB would act on: the rest are pages that are free, and bytes that no page
 uses. Layouts are those of LMDB 0.9 (data version 1), whose numbers are in the machine's own byte order.
 
-A reader with an entry in LMDB's table of readers may check while another process writes: its pages stay.
+A reader with an entry in LMDB's table of readers may check while another process writes: its pages stay. The file is
+longer than most because a walk needs all of it: headers, two kinds of pages, overflow pages, what was seen.
 """
 
 from __future__ import annotations
@@ -126,12 +127,17 @@ class Pages:
         second = self._header(1, first.page_bytes)
         self.header, self._older = (first, second) if first.transaction > second.transaction else (second, first)
 
+    @property
+    def consecutive(self) -> bool:
+        """Whether the headers are of two states that follow each other; not so if both were written between reading."""
+        return self._older.transaction == self.header.transaction - 1
+
     # -- the check -----------------------------------------------------------------------------------------------
 
     def check(self, deep: bool = False) -> Account:
         """Walk everything; with `deep`, the values in overflow pages too. Raises `CorruptStore`."""
         header = self.header
-        if self._older.transaction != header.transaction - 1 or self._older.page_bytes != header.page_bytes:
+        if not self.consecutive or self._older.page_bytes != header.page_bytes:
             self._damaged(f"its headers tell of transactions {self._older.transaction} and {header.transaction}")
         for one in (self._older, header):
             self._check_commit(one)

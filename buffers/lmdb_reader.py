@@ -133,7 +133,7 @@ class StoreReader:
             env: Any = lmdb.open(str(self.folder), map_size=size, readonly=True, lock=self.live, create=False)
             attempt.callback(env.close)
             txn = attempt.enter_context(env.begin())
-            if txn.id() != pages.header.transaction:
+            if txn.id() != pages.header.transaction or (self.live and not pages.consecutive):
                 return False
             check_format(pages.path, pages.format())
             self._pages, self._txn = pages, txn

@@ -7,7 +7,8 @@
     counters         opened = held + closed; prompts drawn; ids were given out in order
     the buffer       with the run's settings: the invariants of `buffers/invariants.py` over what it would recover
 
-Every violation names what it is about, the rule, and what was found. Nothing is mended.
+Every violation names what it is about, the rule, and what was found. Nothing is mended. The file is longer than most
+because every rule is here, each short.
 """
 
 from __future__ import annotations

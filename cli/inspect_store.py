@@ -4,7 +4,8 @@ braid inspect RUN                a line for each trajectory in the store of a ru
 braid inspect RUN 17             one: segments, versions as runs, rewards, its life; text where the run has a tokenizer
 braid inspect RUN --check        checks every page and every rule; exit status 1 if one does not hold
 
-Trajectories that were trained on, evicted or failed have left the store: the account at the top counts them.
+Trajectories that were trained on, evicted or failed have left the store: the account at the top counts them. The file
+is longer than most because each of the three has two forms, for a person and (`--json`) for a program.
 """
 
 from __future__ import annotations

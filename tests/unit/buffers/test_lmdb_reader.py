@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from buffers import lmdb_reader
 from buffers.errors import UsageError
 from buffers.lmdb_pages import Pages
 from buffers.lmdb_reader import StoreReader
@@ -128,6 +129,19 @@ def test_a_run_that_begins_to_write_under_a_reader_without_an_entry_is_noticed(t
             assert other.ask(b"w") == b"done"
             with pytest.raises(UsageError, match=r"data\.mdb: a run began to write while it was read; run this again"):
                 there.confirm()
+
+
+def test_headers_that_were_both_written_between_their_reading_are_read_again(tmp_path, monkeypatch):
+    store = opened(tmp_path)
+    rewrite(store, 5)
+    store.close()
+    answers = [False, False, True, True]
+    monkeypatch.setattr(lmdb_reader, "_is_owned", lambda folder: True)
+    monkeypatch.setattr(Pages, "consecutive", property(lambda self: answers.pop(0)))
+    with StoreReader(tmp_path) as there:
+        assert there.live
+        assert len(list(there.rows())) == 1
+    assert answers == []
 
 
 def test_an_owner_is_not_refused_for_a_reader_that_asks_who_the_owner_is(tmp_path):
