@@ -133,9 +133,14 @@ def heading(reader: StoreReader, account: Overview) -> Iterator[str]:
         f" + in flight {account.in_flight}" + (f" ({states})" if states else "")
     )
     pages, (times, before, after) = reader.account, reader.compactions
-    used, free = (count * pages.page_bytes / MIB for count in (pages.used_pages, pages.free_pages))
-    past = f"compacted {times} times, last from {before / MIB:.1f} to {after / MIB:.1f} MiB" if times else "as it grew"
-    yield f"{pages.file_bytes / MIB:.1f} MiB: {used:.1f} used, {free:.1f} free for what comes next; {past}"
+    used, free = (amount(count * pages.page_bytes) for count in (pages.used_pages, pages.free_pages))
+    past = f"compactions: {times}, the last from {amount(before)} to {amount(after)}" if times else "never compacted"
+    yield f"{amount(pages.file_bytes)}: {used} used, {free} free for what comes next; {past}"
+
+
+def amount(size: int) -> str:
+    """Bytes for a person."""
+    return f"{size / MIB:,.1f} MiB" if size >= MIB else f"{size >> 10} KiB"
 
 
 def table(found: list[Line]) -> Iterator[str]:

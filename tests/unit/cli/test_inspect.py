@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
+from buffers.lmdb_store import LmdbConfig, LmdbStore
 from buffers.rows import (
     META_KEY,
     GroupRow,
@@ -59,7 +60,7 @@ def test_the_list_has_a_line_for_each_trajectory_and_the_account(run, capsys):
     assert lines[1] == (
         "opened 12 = trained 4 + evicted 0 + failed 0 + in flight 8 (2 running, 1 ended, 1 scored, 4 leased)"
     )
-    assert "MiB" in lines[2]
+    assert " KiB: " in lines[2]
     assert "free for what comes next" in lines[2]
     cells = [line.split() for line in lines[4:]]
     assert [row[:5] for row in cells] == [
@@ -74,6 +75,14 @@ def test_the_list_has_a_line_for_each_trajectory_and_the_account(run, capsys):
     ]
     assert cells[0][5:] == ["1..1", "0", "outcome", "1"]
     assert cells[7][5:] == ["-", "-", "-"]
+
+
+def test_the_list_tells_of_compactions(run, capsys):
+    assert said(capsys, run).splitlines()[2].endswith("; never compacted")
+    before = (run / "store" / "data.mdb").stat().st_size >> 10
+    LmdbStore(LmdbConfig(str(run / "store"), compact_above=0.0, compact_bytes=0), lambda event: None).close()
+    assert f"; compactions: 1, the last from {before} KiB to " in said(capsys, run).splitlines()[2]
+    assert json.loads(said(capsys, run, "--json"))["compactions"] == 1
 
 
 def test_the_list_as_an_object_says_the_same(run, capsys):
