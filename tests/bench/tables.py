@@ -1,12 +1,13 @@
 """Markdown tables of benchmarks' lines: `make bench NAME=learning > lines; python -m tests.bench.tables lines`.
 
-Lines of `learning` become the table of the README, those of `beyond` one by number of terms; those of any other
-benchmark a table of their common columns.
+Lines of `learning` become the table of the README, those of `beyond` one by number of terms; those of a benchmark whose
+cases meet several peers a table of ratios, those of any other a table of their common columns.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,18 @@ def plain(lines: Sequence[Line]) -> list[list[str]]:
     return rows
 
 
+def against(lines: Sequence[Line]) -> list[list[str]]:
+    """Cases that meet several peers: ours (the median of its runs beside each), and the ratio to each peer."""
+    peers = list(dict.fromkeys(line["peer"] for line in lines))
+    rows = [["case", f"ours, {lines[0]['unit']}", *(f"ratio to {peer}" for peer in peers)]]
+    for case in dict.fromkeys(line["case"] for line in lines):
+        found = {line["peer"]: line for line in lines if line["case"] == case}
+        ours = statistics.median(line["ours"] for line in found.values())
+        ratios = [f"{found[peer]['ratio']:.1f}" if peer in found else "" for peer in peers]
+        rows.append([case, f"{ours:,.0f}" if ours >= 100 else f"{ours:.3g}", *ratios])
+    return rows
+
+
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table whose first row is its heading."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
@@ -66,5 +79,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 if __name__ == "__main__":
     read = [json.loads(line) for line in Path(sys.argv[1]).read_text("utf-8").splitlines() if line.startswith("{")]
-    kind = learning if "pass8" in read[0] else beyond if "true_traces" in read[0] else plain
+    several = len(read) > len({line["case"] for line in read}) and len({line["unit"] for line in read}) == 1
+    other = against if several else plain
+    kind = learning if "pass8" in read[0] else beyond if "true_traces" in read[0] else other
     print(markdown(kind(read)))
