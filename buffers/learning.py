@@ -111,7 +111,7 @@ def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, ver
         return Refused("closed", f"update {update} was completed")
     if version != meta.highest:
         return Refused("version", f"the update starts from {version}, the highest version is {meta.highest}")
-    if len(held.eligible) < needed and not done:
+    if (len(held.eligible) < needed and not done) or _pool_is_filling(held):
         return NOT_YET
     groups = held.eligible.values()
     worths = {group.group: worth(rule, config.priority, group.group, signal_of(group, version)) for group in groups}
@@ -119,6 +119,8 @@ def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, ver
     if len(held.eligible) < needed and not (done and held.eligible):
         if done and not held.leases:
             return Refused("prompts", "all prompts were used and nothing is left to train on")
+        return NOT_YET
+    if _pool_is_filling(held):
         return NOT_YET
     chosen = _choose(held, worths, rule.proportional, version)
     if not chosen:
@@ -137,6 +139,12 @@ def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, ver
     held.add_lease(row)
     held.note_meta()
     return _leased(held, row)
+
+
+def _pool_is_filling(held: Holdings) -> bool:
+    """Whether the law is promised a larger choice, and an open group may still bring it."""
+    wanted = math.ceil(held.config.groups_per_lease * held.config.leasing.pool - 1e-9)
+    return held.open_groups > 0 and len(held.eligible) < wanted
 
 
 def _choose(held: Holdings, worths: Mapping[int, float], proportional: bool, version: int) -> list[Choice]:

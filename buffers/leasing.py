@@ -8,7 +8,8 @@ is if for every h >= 0 the uses that must start by version + h number at most
 and otherwise to the earliest deadline. Groups that have ended and wait for their scores count among those uses, though
 they cannot be chosen yet; a lease that would cost them their age waits for the scores. Use u of a group must start by
 (version current when its last member ended) + eta + u - 1. At oversample > 1 the law chooses over everything eligible,
-and age evicts the rest.
+and age evicts the rest; so that it has a choice also where generation is slower than training, a lease can be made to
+wait for a pool.
 
 Without replacement each slot draws from what the slots before it left, and all weights are 1. With replacement
 (oversample > 1 only) every slot draws from the whole; a group that was drawn n times is leased once and its importance
@@ -42,12 +43,16 @@ class LeasingConfig:
     """Exponent of the priorities: P(i) = p_i ** alpha / sum; 0 is uniform."""
     beta: float = 0.0
     """Exponent of the importance weights of draws with replacement; 0 leaves the bias, 1 takes it away."""
+    pool: float = 1.0
+    """A lease waits until so many times its groups are eligible, or no group is open; at most the oversample."""
 
     def __post_init__(self) -> None:
         """Refuse exponents out of range, and weights where there is nothing to correct."""
         for name in ("alpha", "beta"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(f"buffer.leasing.{name} is {getattr(self, name)}; it must lie in [0, 1]")
+        if not self.pool >= 1.0:
+            raise UsageError(f"buffer.leasing.pool is {self.pool}; it must be at least 1 (no wait)")
         if self.beta and not self.replacement:
             raise UsageError(
                 f"buffer.leasing.beta is {self.beta}; importance weights belong to draws with replacement:"
@@ -60,6 +65,11 @@ class LeasingConfig:
             raise UsageError(
                 f"buffer.leasing.replacement needs oversample above 1, it is {oversample}: at 1 every group has its"
                 " turn before its deadline, and none may be drawn twice"
+            )
+        if self.pool > oversample:
+            raise UsageError(
+                f"buffer.leasing.pool is {self.pool}, more than the oversample of {oversample}: nobody generates what"
+                " it would wait for; raise schedule.oversample or lower it"
             )
         for name in ("replacement", "stratified"):
             if getattr(self, name) and not proportional:

@@ -1,8 +1,9 @@
 """Does priority do something? The CPU example with twice the groups that it trains, chosen by priority or uniformly.
 
-At oversample 2 the law chooses every group of every lease and age evicts the rest, so runs of one seed differ only in
-the rule: `spread_freshness`, which likes groups that are half solved and fresh, against `uniform`. Seeds 221 to 225
-were fixed before any of them was run. Three lines a seed, and the means over all:
+At oversample 2 the law chooses every group of every lease, out of a pool of at least twice as many, and age evicts the
+rest, so runs of one seed differ only in the rule: `spread_freshness`, which likes groups that are half solved and
+fresh, against `uniform`. Seeds 221 to 225 were fixed before any of them was run. Three lines a seed, and the means
+over all:
 
     learning     mean held-out sampled accuracy over the evaluations after the start (every 20 versions): how fast
     final        the last of them: how far
@@ -25,6 +26,7 @@ RULES = ("spread_freshness", "uniform")
 SETTINGS: Mapping[str, object] = {
     "schedule.oversample": 2.0,
     "schedule.eta": 1,
+    "buffer.leasing.pool": 2.0,
     "evaluator.every": 20,
     "evaluator.samples": 2,
 }

@@ -103,6 +103,7 @@ class BufferMachine(RuleBasedStateMachine):
         stratified=st.booleans(),
         beta=st.sampled_from([0.0, 0.5, 1.0]),
         frontier=st.sampled_from([None, Frontier(0, opens_at=0.3, least_tries=1)]),
+        pool=st.booleans(),
     )
     def begin(self, **chosen: object) -> None:
         draws = chosen["priority"] not in ("fifo", "freshest")
@@ -119,7 +120,13 @@ class BufferMachine(RuleBasedStateMachine):
             updates_per_version=chosen["updates"],
             no_signal=chosen["no_signal"],
             priority=chosen["priority"],
-            leasing=LeasingConfig(again, bool(draws and chosen["stratified"]), 0.7, chosen["beta"] if again else 0.0),
+            leasing=LeasingConfig(
+                again,
+                bool(draws and chosen["stratified"]),
+                0.7,
+                chosen["beta"] if again else 0.0,
+                chosen["oversample"] if chosen["pool"] else 1.0,
+            ),
             capacity_tokens=chosen["capacity"],
             capacity_bytes=chosen["room"],
             max_attached_bytes=chosen["attached"],

@@ -121,7 +121,9 @@ def test_a_group_is_chosen_once_and_weights_are_one_unless_draws_are_replaced(pr
     assert all(one.weight > 0.0 for one in chosen)
 
 
-@pytest.mark.parametrize(("key", "value"), [("alpha", -0.1), ("alpha", math.nan), ("beta", 1.1), ("beta", 0.5)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("alpha", -0.1), ("alpha", math.nan), ("beta", 1.1), ("beta", 0.5), ("pool", 0.9)]
+)
 def test_exponents_out_of_range_and_weights_without_replacement_are_refused(key: str, value: float) -> None:
     with pytest.raises(UsageError, match=rf"buffer\.leasing\.{key} is"):
         LeasingConfig(**{key: value})
@@ -131,6 +133,8 @@ def test_replacement_needs_a_surplus_and_a_law_that_draws() -> None:
     WITH.check(True, 1.5)
     with pytest.raises(UsageError, match="oversample above 1"):
         WITH.check(True, 1.0)
+    with pytest.raises(UsageError, match=r"buffer\.leasing\.pool is 2\.0, more than the oversample of 1\.5"):
+        LeasingConfig(pool=2.0).check(True, 1.5)
     for how, key in ((WITH, "replacement"), (LeasingConfig(stratified=True), "stratified")):
         with pytest.raises(UsageError, match=rf"buffer\.leasing\.{key} needs a priority rule that draws"):
             how.check(False, 1.5)

@@ -303,3 +303,20 @@ def test_weights_of_draws_with_replacement_are_kept_with_the_lease_through_a_res
     buffer.complete(0, lease.lease, 1, True)
     assert buffer.ledger().trained == 2 * len(lease.groups)
     buffer.check()
+
+
+def test_a_lease_waits_for_its_pool_while_an_open_group_may_still_fill_it() -> None:
+    settings = config(oversample=3.0, priority="tests.buffer_builders:ByFeedback", leasing=LeasingConfig(pool=2.0))
+    buffer = filled(settings)
+    eligible(buffer, 2)
+    running = opened(buffer, 2, 2)
+    assert reason(buffer.lease(0, 1, 0)) == "not yet"
+    for trajectory in running[:2]:
+        finish(buffer, trajectory, float(trajectory % 2))
+    assert reason(buffer.lease(0, 1, 0)) == "not yet", "three of four"
+    for trajectory in running[2:]:
+        finish(buffer, trajectory, float(trajectory % 2))
+    assert len(leased(buffer).groups) == 2
+    few = filled(settings)
+    eligible(few, 3)
+    assert len(leased(few).groups) == 2, "nothing is open that could be waited for"
