@@ -4,7 +4,7 @@
 
 The tree is 16-ary, so that a node's children lie on two cache lines and a million items are five levels. It has three
 forms with the same answers, to the last bit: `compiled` (numba, the extra `fast`), `numpy` (level by level) and `plain`
-(lists; the fastest for a few thousand items asked one by one). Hence no decision depends on what is installed.
+(lists; for trees that are asked one by one). Hence no decision depends on what is installed.
 
 Each sum is that of its children, by quarters, ((0 + 1) + (2 + 3)) each; it is computed from them and never adjusted by
 differences, so nothing drifts. A minimum is recomputed only where the child that held it has risen.
@@ -28,8 +28,9 @@ from buffers.errors import UsageError
 WIDTH = 16
 COMPILED = importlib.util.find_spec("numba") is not None
 """Whether numba is there."""
-PLAIN_BELOW = 4097
-"""Smaller trees are plain unless their form is given."""
+PLAIN_BELOW = 65_537
+"""Smaller trees are plain unless their form is given: asked one by one, compiled code gains too little to be waited for
+(a second or two when it is first compiled, half of one to load)."""
 FEW = 4
 """Up to so many items numpy's form takes the loops one by one."""
 

@@ -92,8 +92,8 @@ def test_indices_are_found_in_proportion_to_their_weight() -> None:
 
 
 def test_the_form_follows_the_size_and_what_is_installed() -> None:
-    assert form_for(4096) == "plain"
-    assert form_for(4097) == ("compiled" if COMPILED else "numpy")
+    assert form_for(65_536) == "plain"
+    assert form_for(65_537) == ("compiled" if COMPILED else "numpy")
     assert PriorityTree(17).form == "plain"
 
 
