@@ -22,6 +22,8 @@ class Tally:
         """When each version could be pulled (ns)."""
         self.trained: list[tuple[float, int]] = []
         """At each of these times: sum and number of the mean response lengths of all updates before."""
+        self.leased: list[int] = []
+        """When each lease was given (ns)."""
         self.reason = ""
         """Why the run ended."""
         self.sums: defaultdict[str, float] = defaultdict(float)
@@ -38,6 +40,8 @@ class Tally:
             self.ends[end] += 1
             if end != "cut" and len(self.lengths) < SAMPLE:
                 self.lengths.append(int(fields[2]) + int(fields[3]))
+        elif kind == "lease":
+            self.leased.append(decision.at_ns)
         elif kind == "publish":
             self.published.append(decision.at_ns)
             self.trained.append((self.sums["response_tokens"], self.counts["response_tokens"]))
