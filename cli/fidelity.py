@@ -32,8 +32,8 @@ def main(args: argparse.Namespace) -> int:
     runs = serving.served(folder / "llmservingsim")
     rows = published.targets(folder / "published" / "targets.csv")
     found = [cases.said(case) for case in cases.CASES]
-    live = predicted([Path(run) for run in args.live], args.cores)
     output = Path(args.output)
+    live = predicted([Path(run) for run in args.live], args.cores) if args.live else kept(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(report.document(runs, rows, found, live), "utf-8")
     print(report.serving(runs))
@@ -44,14 +44,26 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+LIVE = "| run | tokens/s |"
+"""How the table of live runs begins."""
+
+
+def kept(output: Path) -> str:
+    """The table of live runs of the last report, since those take long to make; or what would make one."""
+    lines = output.read_text("utf-8").splitlines() if output.is_file() else []
+    begins = [number for number, line in enumerate(lines) if line.startswith(LIVE)]
+    if not begins:
+        return "No live runs were given (`braid fidelity DATA --live RUN RUN ...`)."
+    table = lines[begins[0] :]
+    return "\n".join(table[: table.index("")])
+
+
 def predicted(folders: list[Path], cores: int) -> str:
     """The table of live runs, at costs fitted on the first."""
     from sim.calibration import calibrate
     from sim.calibration_world import measured, predict
     from sim.fidelity import report
 
-    if not folders:
-        return "No live runs were given (`braid fidelity DATA --live RUN RUN ...`)."
     costs = calibrate(folders[0], cores)
     rows = []
     for folder in folders:

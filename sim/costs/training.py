@@ -2,6 +2,7 @@
 
     forward and backward   (6 N T + 6 L d sum S^2) x 4/3 with recomputation      / (G F e)
     log-probability pass   (2 N T + 2 L d sum S^2), likewise a reference pass    / (G F e)
+    longest sequence       one rank computes all of it: with D ranks nothing takes less than D times its work
     pipeline bubble        (p - 1) / (m + p - 1) of the time
     optimizer              16 bytes of state for each parameter, read and written
 
@@ -63,8 +64,10 @@ class Training(msgspec.Struct, frozen=True):
         model, layout = self.model, self.layout
         tokens = float(sum(lengths))
         squares = float(sum(length * length for length in lengths))
-        width = model.layers * model.heads * model.head_dim
-        forward = 2 * model.active * tokens + 2 * width * squares
+        forward = self._forward(tokens, squares)
+        longest = max(lengths, default=0)
+        ranks = max(1, self.gpus // (layout.tensor * layout.pipeline))
+        forward = max(forward, ranks * self._forward(longest, longest * longest))
         rate = self.gpus * self.gpu.flops * layout.mfu(self.gpu.per_machine)
         bubble = (layout.pipeline - 1) / (layout.microbatches + layout.pipeline - 1)
         main = (4 if layout.recompute else 3) * forward / rate
@@ -77,6 +80,11 @@ class Training(msgspec.Struct, frozen=True):
         parts["bubble"] = passes * bubble / (1 - bubble)
         parts["optimizer"] = 2 * 16 * model.total / (self.gpus * 0.7 * self.gpu.memory_bytes_per_s)
         return Parts({name: round(1e9 * took) for name, took in parts.items()})
+
+    def _forward(self, tokens: float, squares: float) -> float:
+        """FLOP of a forward pass over so many tokens, by the sum of the squares of their sequences' lengths."""
+        width = self.model.layers * self.model.heads * self.model.head_dim
+        return 2 * self.model.active * tokens + 2 * width * squares
 
     def checkpoint(self) -> int:
         """Weights and optimizer to disk, every machine its share."""

@@ -62,7 +62,7 @@ def _bounded(row: dict[str, str], observed: float, rows: list[dict[str, str]]) -
     named = Target(row["source"], row["model"], row["gpus"], row["schedule"], row["metric"], observed)
     split = SPLIT.search(row["gpus"])
     if split is None:
-        return replace(named, why="an absolute value: needs generation and training costs from first principles")
+        return replace(named, why="an absolute value: no row beside it to bound it by")
     beside = [one for one in rows if (one["source"], one["model"]) == (row["source"], row["model"])]
     base = next((one for one in beside if "colocated" in one["gpus"]), None)
     phases = {name: float(value) for name, value in PHASE.findall(base["setup"])} if base else {}

@@ -28,6 +28,15 @@ def test_attention_grows_with_the_square_of_a_sequence():
     assert more / 1e9 == pytest.approx(flops / (8 * 989e12 * 0.4), rel=1e-6)
 
 
+def test_an_update_takes_as_long_as_its_longest_sequence_on_one_rank():
+    """Eight ranks, one sequence ten times as long as the others; one rank of eight devices waits for nobody."""
+    lengths = [1000] * 8 + [10_000]
+    alone = training(1).update([10_000]).ns["train"]
+    assert training(8).update(lengths).ns["train"] == pytest.approx(alone, rel=1e-9)
+    wide = training(8, tensor=8, efficiency=0.4).update(lengths).ns["train"]
+    assert wide == pytest.approx(training(1, efficiency=0.4).update(lengths).ns["train"] / 8, rel=1e-9)
+
+
 def test_passes_that_are_off_cost_nothing():
     bare = training(logprob_pass=False).update(LENGTHS).ns
     assert "logprob" not in bare
