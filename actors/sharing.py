@@ -3,7 +3,8 @@
     want --card is ours--> go() ... --another waits--> rest() --> Held --> want (behind the other)
                                '--> done() --> Held
 
-What the stand-in does takes time only between `go` and `rest` or `done`.
+What the stand-in does takes time only between `go` and `rest` or `done`; one that has no `rest` (an update) keeps the
+card until it is done.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Turns:
         clock: Clock,
         emit: Callable[[Held], None],
         go: Callable[[], None],
-        rest: Callable[[], None] = lambda: None,
+        rest: Callable[[], None] | None = None,
     ) -> None:  # the section `card` of a run's settings, its world, and what is done at each edge
         share = msgspec.convert(config.get("card", {}), Share)
         self._card: Card | None = card_of(share, clock.name, clock.now)
@@ -70,7 +71,7 @@ class Turns:
         card = self._card
         if card is None or not self._wants:
             return
-        if card.wanted():
+        if self._rest is not None and card.wanted():
             self._rest()
             self._give()
         if not card.held and card.attempt():

@@ -5,7 +5,7 @@
 Invariants
 - At most one party holds the card at a time.
 - Wishes are granted in the order in which they were made: with n parties a wish waits for n - 1 turns at most.
-- A party that dies holds and wants nothing any more: what says so are locks of the system (`flock`), which die with it.
+- A party that dies holds and wants nothing any more: what says so are locks of the system, which die with it.
 
 The rule (`Card`) knows no clock and no file: it polls, so that a thread may wait with `take`, and what must not block
 (stand-ins on the clock of their world) may call `attempt` again and again. A stopped process keeps the card until it
@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -28,6 +28,8 @@ LOOK_S = 0.001
 """Between two attempts, and between two looks at who waits."""
 TOKEN = "card"
 WISH = ".wants"
+EXCLUSIVE, FREE = (struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0) for kind in (fcntl.F_WRLCK, fcntl.F_UNLCK))
+"""The system's `struct flock` of a whole file."""
 TEXT_BYTES = 64
 """What is written on a lock, padded: one write, never torn."""
 
@@ -96,6 +98,7 @@ class Card:
         self._told = False
         """Our wish can be seen."""
         self._since_ns = 0
+        self._gave_ns = -1
         self._behind = ""
         self._looked_ns = 0
         self._wanted = False
@@ -106,14 +109,14 @@ class Card:
         if self.held:
             return True
         if self._asked_ns is None:
-            self._asked_ns = self._now()
+            self._asked_ns = max(self._now(), self._gave_ns + 1)  # behind who asks at the very moment of our giving
         self._told = self._told or self._locks.lock(self._wish, str(self._asked_ns))
         older = self._older()
         if older or not self._told or not self._locks.lock(TOKEN, self._party):
             self._behind = self._behind or (self._locks.text(TOKEN) if self._locks.locked(TOKEN) else older)
             return False
         self._withdraw()
-        self.held, self._since_ns, self._wanted = True, self._now(), False
+        self.held, self._since_ns, self._wanted = True, max(self._now(), self._asked_ns), False
         return True
 
     def take(self, unless: Callable[[], bool]) -> bool:
@@ -141,9 +144,9 @@ class Card:
         if not self.held or asked_ns is None:
             return None
         self.held = False
-        until_ns = self._now()
+        self._gave_ns = max(self._now(), self._since_ns)
         self._locks.unlock(TOKEN)
-        return Held(asked_ns, self._since_ns, until_ns, behind)
+        return Held(asked_ns, self._since_ns, self._gave_ns, behind)
 
     def close(self) -> None:
         """Hold and want nothing any more. May be called twice."""
@@ -168,7 +171,11 @@ class Card:
 
 
 class FileLocks:
-    """Locks on files of a folder: the system frees them with the process. One object for each party."""
+    """Locks on files of a folder: the system frees them with the process. One object for each party.
+
+    They belong to open files (Linux: `F_OFD_SETLK`), so threads of one process exclude each other as well. To look
+    whether one is held takes nothing (`F_OFD_GETLK`): a look is never in the way of whoever takes it.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -176,22 +183,22 @@ class FileLocks:
         self._files: dict[str, int] = {}
 
     def lock(self, name: str, text: str) -> bool:
-        """See `Locks`; a look of another party may be in the way for a moment."""
-        if not self._flock(name, fcntl.LOCK_EX):
+        """See `Locks`."""
+        try:
+            fcntl.fcntl(self._file(name), fcntl.F_OFD_SETLK, EXCLUSIVE)
+        except (BlockingIOError, PermissionError):
             return False
         os.pwrite(self._file(name), text.encode().ljust(TEXT_BYTES), 0)
         return True
 
     def unlock(self, name: str) -> None:
         """See `Locks`."""
-        fcntl.flock(self._file(name), fcntl.LOCK_UN)
+        fcntl.fcntl(self._file(name), fcntl.F_OFD_SETLK, FREE)
 
     def locked(self, name: str) -> bool:
         """See `Locks`."""
-        free = self._flock(name, fcntl.LOCK_SH)
-        if free:
-            self.unlock(name)
-        return not free
+        answer = fcntl.fcntl(self._file(name), fcntl.F_OFD_GETLK, EXCLUSIVE)
+        return answer[:2] != FREE[:2]
 
     def wishes(self) -> list[str]:
         """See `Locks`."""
@@ -206,12 +213,6 @@ class FileLocks:
         files, self._files = self._files, {}
         for file in files.values():
             os.close(file)
-
-    def _flock(self, name: str, kind: int) -> bool:
-        with suppress(BlockingIOError):
-            fcntl.flock(self._file(name), kind | fcntl.LOCK_NB)
-            return True
-        return False
 
     def _file(self, name: str) -> int:
         file = self._files.get(name)

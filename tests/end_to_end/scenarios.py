@@ -34,6 +34,11 @@ SCENARIOS = (
             "own": {"evaluator": {"standins": {"slots": 16, "token_s": 0.02, "score_s": 0.01, "tick_s": 0.0}}},
         },
     ),
+    Scenario(
+        "one card in turns",
+        1,
+        {"card": {"by": "time"}, "schedule": {"eta": 2}, "roster": {"generators": ["g0"]}},
+    ),
     Scenario("a slow generator", 7, {"own": {"g1": {"standins": {"token_s": 4.1 * SLOT_S}}}}),
     Scenario(
         "two rewarders",

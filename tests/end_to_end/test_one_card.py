@@ -25,7 +25,7 @@ def config_of(folder, **card):
     config["roster"]["generators"] = ["g0"]
     config["schedule"] |= {"backlog": 32, "eta": 3, "checkpoint_every": 1}
     config["standins"] |= {"slots": 8, "step_s": 0.1, "mean_tokens": 60}
-    return {**config, "card": {"by": "time", "folder": str(folder / "card"), "turn_s": 0.1, **card}}
+    return {**config, "card": {"by": "time", "folder": str(folder / "card"), "turn_s": 0.05, **card}}
 
 
 def play(folder, config, disturb=lambda run: None):

@@ -4,6 +4,8 @@ Compared are all decisions up to the supervisor's order to stop, the stop includ
 incarnation, the index, the kind, every field, and the cause (whose message, and how many decisions that sender had
 taken when it sent it). Equal causes are an equal order across actors; times are not compared.
 
+A turn on a card (`held`) is compared by who had the card before, not by its times.
+
 Behind the order to stop what was running is cut after as many tokens as the moment allows, and several actors leave at
 once: there the stored segments (trajectory, attempt, start, end, without their lengths) and everything else are
 compared as a sorted list, without `died`: whether the word of a death or the goodbye of an actor that leaves comes
@@ -74,6 +76,7 @@ def test_every_scenario_is_a_case_of_its_own(scenario):
     [
         ("failed groups", "controller", "group_failed"),
         ("an evaluator", "evaluator", "evaluated"),
+        ("one card in turns", "learner", "held"),
         ("a generator dies", "controller", "lost"),
         ("the rewarder dies", "controller", "lost"),
         ("the learner dies", "learner", "welcome"),

@@ -14,6 +14,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -105,9 +106,12 @@ class Scenario(msgspec.Struct, frozen=True):
     window: int = 256
     """Asks outstanding on each link."""
 
-    def settings(self) -> dict[str, Any]:
-        """The settings of the run."""
-        return merged(SETTINGS, {**self.changes, "standins": {**self.changes.get("standins", {}), "seed": self.seed}})
+    def settings(self, folder: str) -> dict[str, Any]:
+        """The settings of a run; a card that is shared has its locks in the folder, in virtual time too."""
+        changes = {**self.changes, "standins": {**self.changes.get("standins", {}), "seed": self.seed}}
+        if "card" in changes:
+            changes["card"] = {**changes["card"], "folder": folder}
+        return merged(SETTINGS, changes)
 
 
 def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -138,11 +142,16 @@ def log_of(decisions: Sequence[Decision]) -> Log:
     for one in sorted(decisions, key=lambda one: (one.actor, one.incarnation, one.index)):
         if one.at_ns <= stops[0]:
             cause = (one.cause, one.cause_index)
-            before[one.actor].append((one.incarnation, one.index, one.kind, tuple(one.fields), *cause))
+            before[one.actor].append((one.incarnation, one.index, one.kind, names_of(one), *cause))
         elif one.kind != "died":
-            fields = tuple(one.fields)
+            fields = names_of(one)
             after.append((one.actor, one.kind, *(fields[:3] + fields[4:] if one.kind == "store" else fields)))
     return Log(dict(before), sorted(after))
+
+
+def names_of(one: Decision) -> tuple[int | str, ...]:
+    """The fields of a decision; of a turn on a card all but its times."""
+    return tuple(one.fields[3:] if one.kind == "held" else one.fields)
 
 
 def differences(one: Log, other: Log) -> list[str]:
@@ -180,9 +189,15 @@ class Delays(msgspec.Struct, frozen=True):
 
 def play_virtual(scenario: Scenario, delays: Delays = Delays()) -> list[Decision]:  # noqa: B008
     """Run a scenario in virtual time; all decisions."""
+    with TemporaryDirectory() as folder:
+        return play_virtual_in(folder, scenario, delays)
+
+
+def play_virtual_in(folder: str, scenario: Scenario, delays: Delays) -> list[Decision]:
+    """The same with a folder for the locks of a card."""
     link = Link(LATENCY_NS, round(delays.message_s * NS))
     physics = WorldConfig(link=link, window=Window(scenario.window), supervisor="supervisor")
-    world = cluster(scenario.settings(), physics)
+    world = cluster(scenario.settings(folder), physics)
     world.network = Network(delays.seed, link, {})
     start_late(world, delays)
     world.run(delays.start_s + SETTLE_S)
@@ -223,7 +238,7 @@ class LiveRun:
     def __init__(self, scenario: Scenario, folder: Path) -> None:
         self.scenario = scenario
         self.folder = folder
-        config = scenario.settings()
+        config = scenario.settings(str(folder / "card"))
         config["store"] = {"path": str(folder / "store")}
         launch = LaunchConfig(folder=str(folder), seed=int(config["seed"]), window=Window(scenario.window), flush_s=0.0)
         self.cluster = Cluster(config, STANDINS, launch)

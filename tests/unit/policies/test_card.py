@@ -74,6 +74,17 @@ def test_whoever_gives_the_card_lets_those_who_waited_go_first(hand):
     assert other.wanted(), "who could not take it at once still wants it"
 
 
+def test_who_asks_at_the_very_moment_of_a_giving_goes_first(hand):
+    at = [1000]
+    one, other = hand("a", lambda: at[0]), hand("b", lambda: at[0])
+    one.attempt()
+    at[0] = 2000
+    assert not other.attempt()
+    one.give()
+    assert not one.attempt(), "whoever had it last asks later, whatever the clock says"
+    assert other.attempt()
+
+
 def test_three_who_always_want_it_have_it_in_the_order_of_their_wishes(hand):
     time = Time()
     hands = [hand(name, time) for name in ("a", "b", "c")]
