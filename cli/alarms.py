@@ -35,7 +35,10 @@ def starved(board: Board) -> list[str]:
     idle = board.idle_shares().get("learner", 0.0) - board.card_shares().get("learner", 0.0)
     if idle <= IDLE or board.version_s is None:
         return []
-    return [f"the learner waits {idle:.0%} of the time for responses: add generators, or raise schedule.eta"]
+    remedy = "add generators, or raise schedule.eta"
+    if board.card_shares():
+        remedy = "generation takes the card's time; raise engine.slots, or give the generator a card of its own"
+    return [f"the learner waits {idle:.0%} of the time for responses: {remedy}"]
 
 
 def lengths_bent(board: Board) -> list[str]:

@@ -74,9 +74,16 @@ def use_threads(count: int) -> None:
 
 
 def load_model(folder: str | Path, dtype: str = "float32") -> nn.Module:
-    """A causal language model from a folder; `UsageError` if it is not one."""
+    """A causal language model from a folder; `UsageError` if it is not one.
+
+    Weights come out of safetensors only, never out of a pickle, and nothing is looked up on the network.
+    """
+    if not Path(folder).is_dir():
+        raise UsageError(f"no model in {str(folder)!r} (no such folder); give a Hugging Face model folder")
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=getattr(torch, dtype))
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
+        )
     except (OSError, ValueError) as problem:
         reason = str(problem).splitlines()[0]
         raise UsageError(f"no model in {str(folder)!r} ({reason}); give a Hugging Face model folder") from problem

@@ -61,9 +61,11 @@ def character_tokenizer(characters: str = CHARACTERS, size: int = VOCABULARY) ->
 
 
 def load_tokenizer(folder: str | Path) -> Codec:
-    """The tokenizer of a model folder; `UsageError` if there is none."""
+    """The tokenizer of a model folder; `UsageError` if there is none. Nothing is looked up on the network."""
+    if not Path(folder).is_dir():
+        raise UsageError(f"no tokenizer in {str(folder)!r} (no such folder); give a Hugging Face model folder")
     try:
-        codec: Codec = AutoTokenizer.from_pretrained(str(folder))
+        codec: Codec = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError) as problem:
         reason = str(problem).splitlines()[0]
         raise UsageError(f"no tokenizer in {str(folder)!r} ({reason}); give a Hugging Face model folder") from problem

@@ -114,3 +114,23 @@ def test_sampled_tokens_have_the_models_frequencies():
     counts = np.bincount([int(one.ids[0]) for one in done], minlength=64) / 4000
     policy = model(input_ids=torch.from_numpy(prompts[0].astype(np.int64))[None]).logits[0, -1].softmax(-1)
     assert np.abs(counts - policy.detach().numpy()).max() < 0.03
+
+
+def test_weights_in_a_pickle_are_refused_without_being_opened(tmp_path):
+    tiny_model(TinyConfig(), 1).config.save_pretrained(tmp_path)
+
+    class Planted:
+        def __reduce__(self):
+            return (tmp_path.joinpath("opened").write_text, ("it ran",))
+
+    torch.save({"planted": Planted()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UsageError, match=r"no model in .*give a Hugging Face model folder"):
+        load_model(tmp_path)
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize("load", [load_model, load_tokenizer])
+def test_what_is_no_folder_is_not_looked_up_on_the_network(load, monkeypatch):
+    monkeypatch.setattr("socket.getaddrinfo", lambda *where, **how: pytest.fail(f"asked for {where}"))
+    with pytest.raises(UsageError, match="give a Hugging Face model folder"):
+        load("somebody/something")
