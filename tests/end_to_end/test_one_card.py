@@ -78,8 +78,8 @@ def test_turns_and_updates_never_overlap_and_every_wish_is_granted_in_its_turn(r
 def test_waits_for_the_card_stand_in_the_trace_with_their_reason(records):
     slices = timeline(records, GROUP).slices
     waits = Counter((one.actor, one.name) for one in slices if one.category == "wait")
-    assert waits["learner", "wait: g0 has the card"] > VERSIONS
-    assert waits["g0", "wait: learner has the card"] > VERSIONS
+    assert waits["learner", "wait: g0 has the card"] >= 1
+    assert waits["g0", "wait: learner has the card"] >= 1
     mine = sorted(
         (one.begin_ns, one.end_ns) for one in slices if one.actor == "g0" and one.category in ("wait", "card")
     )
