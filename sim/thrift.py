@@ -147,7 +147,9 @@ class Thrift:
             self._complain(f"trajectory {number}: versions {segment.versions} in one segment, and install is drain")
         self._made[envelope.sender, envelope.incarnation, number] = segment.stop
         dropped = self._dropped.get((envelope.sender, number))
-        if dropped is not None and self._calm.deaths_only and dropped < self._world.now - ON_ITS_WAY_NS:
+        late = dropped is not None and self._calm.deaths_only and dropped < self._world.now - ON_ITS_WAY_NS
+        life = self._world.life(envelope.sender)
+        if late and life is not None and number in cast(Generator, life.cell.actor)._held:  # else it waited for credit
             self._complain(f"trajectory {number}: {envelope.sender} goes on with what it was told to drop")
 
     def _on_released(self, envelope: Envelope, message: Released) -> None:

@@ -22,9 +22,9 @@ BEGIN, END = "<!-- planted faults: begin -->", "<!-- planted faults: end -->"
 
 def line(planted: Planted) -> str:
     """One row of the table."""
-    first, words, found, patience = None, "", 0, COUNTED
-    for seed in range(planted.seeds):
-        if seed >= patience and first is not None:
+    first, words, found = None, "", 0
+    for seed in range(max(planted.seeds, COUNTED)):
+        if seed >= COUNTED and first is not None:
             break
         outcome = run_plan(planted.plan(seed))
         if outcome.violation:
