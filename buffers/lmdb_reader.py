@@ -50,7 +50,7 @@ class StoreReader:
             self.account: Account = self._pages.check()
         except lmdb.Error as error:
             self._open.close()
-            raise UsageError(f"{self.file} cannot be read: {error}; see that nobody replaces it, try again") from error
+            raise UsageError(f"{self.file} cannot be read: {error}; try again, or name a copy of it") from error
         except BaseException:
             self._open.close()
             raise
