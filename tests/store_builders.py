@@ -15,6 +15,8 @@ from buffers.segment import EndReason, Segment
 from tests.buffer_builders import config, finish, leased, opened, real
 
 GROUP = 2
+FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""A folder in memory, if there is one: a killed process leaves there what it leaves on a disk, without waiting for it."""
 
 
 def begun_buffer(store: LmdbStore | MemoryStore) -> Buffer:

@@ -27,6 +27,7 @@ from buffers.rows import GroupRow
 from buffers.segment import Ghost
 from tests.buffer_builders import config, finish
 from tests.forks import in_child, status_of
+from tests.store_builders import FAST
 
 PROMPTS, EPOCHS = 5, 3
 
@@ -151,10 +152,10 @@ KILLS = st.lists(st.tuples(st.integers(0, 4), st.floats(0.0, 4.0)), min_size=1, 
 """(groups that were answered in a life, milliseconds between the last of them and the kill)"""
 
 
-@settings(max_examples=12)
+@settings(max_examples=15)
 @given(kills=KILLS)
 def test_no_prompt_is_skipped_or_repeated_after_kills_of_a_process_with_its_store(kills: list) -> None:
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=FAST) as name:
         folder, answered = Path(name) / "store", dict[int, int]()
         for after, delay_ms in (*kills, (None, 0.0)):
             child, pipe = in_child(lambda report: open_for_ever(folder, report))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import struct
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,10 +30,18 @@ from buffers.segment import Segment
 from buffers.store import Durable, StoreEvent
 from tests.buffer_builders import real
 from tests.forks import in_child, status_of
+from tests.store_builders import FAST
 
 KEPT = 8
 """Trajectories that live at a time; older ones are removed, so that pages are freed and used again."""
 EAGER = {"compact_above": 0.01, "compact_bytes": 0, "first_bytes": 1 << 16}
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder where nothing waits for a disk."""
+    with tempfile.TemporaryDirectory(dir=FAST) as name:
+        yield Path(name)
 
 
 def transaction(n: int) -> Transaction:
@@ -155,6 +165,7 @@ def test_a_store_killed_at_each_line_of_its_compaction_is_the_one_or_the_other(t
         sizes.append((folder / "data.mdb").stat().st_size)
         assert assert_sound(folder, last) == last
         assert not (folder / "new.mdb").exists()
+        shutil.rmtree(folder)
         if not died:
             break
     assert not died, "more lines than expected"
@@ -171,6 +182,7 @@ def test_a_store_killed_at_each_line_of_its_first_opening_begins_all_the_same(tm
         store.write(transaction(1))
         store.close()
         assert assert_sound(tmp_path / str(number), 1) == 1
+        shutil.rmtree(tmp_path / str(number))
         if not died:
             break
     assert not died, "more lines than expected"

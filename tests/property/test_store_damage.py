@@ -8,6 +8,8 @@ transactions, and is sound afterwards.
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +24,18 @@ from buffers.rows import GroupRow, Row, SuccessRow, group_key, segment_key, segm
 from buffers.segment import Segment
 from buffers.store import Emit
 from tests.buffer_builders import ghost, real
+from tests.store_builders import FAST
 
 PAGE = 4096
 TRAJECTORIES = range(60)
 SHARED = {HealthCheck.function_scoped_fixture}
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder where nothing waits for a disk."""
+    with tempfile.TemporaryDirectory(dir=FAST) as name:
+        yield Path(name)
 
 
 class State:

@@ -14,6 +14,7 @@ from buffers.memory_store import MemoryStore
 from buffers.rows import GroupRow, SuccessRow, group_key, segment_key, segments_key, success_key
 from buffers.store import Store
 from tests.buffer_builders import ghost, real
+from tests.store_builders import FAST
 
 FEW = st.integers(0, 3)
 STARTS = st.sampled_from([0, 1, 255, 256, 70_000])
@@ -44,7 +45,7 @@ def seen(store: Store) -> tuple[object, ...]:
 @settings(max_examples=40)
 @given(steps=st.lists(st.tuples(TRANSACTIONS, THEN), max_size=12))
 def test_both_stores_hold_the_same(steps: list) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=FAST) as folder:
         config = LmdbConfig(folder, first_bytes=1 << 16)
         compacting = LmdbConfig(folder, first_bytes=1 << 16, compact_above=0.0, compact_bytes=0)
         disk, memory = LmdbStore(config, lambda event: None), MemoryStore()

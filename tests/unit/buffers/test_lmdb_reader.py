@@ -92,7 +92,7 @@ def test_pages_of_a_reader_that_died_are_used_again(tmp_path):
         usual = (tmp_path / "data.mdb").stat().st_size
         assert other.ask(b"r") == b"live"
         os.kill(other.child, signal.SIGKILL)
-        for _ in range(10):
+        for _ in range(6):
             rewrite(store, 40)
         grown = (tmp_path / "data.mdb").stat().st_size
         store.close()
