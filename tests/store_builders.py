@@ -16,7 +16,7 @@ from tests.buffer_builders import config, finish, leased, opened, real
 
 GROUP = 2
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
-"""A folder in memory, if there is one: a killed process leaves there what it leaves on a disk, without waiting for it."""
+"""A folder in memory, if there is one: a killed process leaves there what it leaves on a disk, without the waiting."""
 
 
 def begun_buffer(store: LmdbStore | MemoryStore) -> Buffer:

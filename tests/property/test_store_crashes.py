@@ -63,13 +63,17 @@ def number_in(store: LmdbStore) -> int:
     return row.draws if isinstance(row, SuccessRow) else 0
 
 
-def write_for_ever(folder: Path, report: int) -> None:
-    """Go on from where the store is; each durable number goes to the pipe `report`."""
-    begun = 0
+def write_for_ever(folder: Path, report: int, dies_at: int) -> None:
+    """Go on from where the store is; each durable number goes to the pipe `report`; it may die with one of them."""
+    begun = said = 0
 
     def emit(event: StoreEvent) -> None:
+        nonlocal said
         assert isinstance(event, Durable)
         os.write(report, struct.pack("=Q", begun + event.up_to))
+        said += 1
+        if said == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     store = LmdbStore(LmdbConfig(str(folder), **EAGER), emit)
     begun = number_in(store)
@@ -96,12 +100,14 @@ def assert_sound(folder: Path, durable: int) -> int:
 def test_a_writer_killed_at_random_moments_loses_nothing_durable(tmp_path: Path) -> None:
     draw = random.Random(5)
     durable = reached = lives = 0
-    for after in (0, 1, 0, 5, 12, 0, 2, 20, 0, 10, 3, 0):
-        child, pipe = in_child(lambda report: write_for_ever(tmp_path, report))
+    for number, after in enumerate((0, 1, 0, 5, 12, 2, 0, 20, 1, 10, 3, 0, 7, 1, 0, 15)):
+        at_once = number % 2 == 1
+        child, pipe = in_child(lambda report, n=after if at_once else -1: write_for_ever(tmp_path, report, n))
         with os.fdopen(pipe, "rb", buffering=0) as reports:
             told = [reports.read(8) for _ in range(after)]
-            time.sleep(draw.choice((0.0, 0.002, 0.01)) * draw.random())
-            os.kill(child, signal.SIGKILL)
+            if not at_once or not after:
+                time.sleep(draw.choice((0.0, 0.002, 0.01)) * draw.random())
+                os.kill(child, signal.SIGKILL)
             while more := reports.read(8):
                 told.append(more)
         assert status_of(child) == -signal.SIGKILL
