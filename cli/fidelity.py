@@ -16,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="folder with llmservingsim/ in it, or a folder with sim/ in it")
     parser.add_argument("--live", nargs="*", default=[], metavar="RUN", help="live runs: costs are fitted on the first")
     parser.add_argument("--cores", type=int, default=2, help="cores that the live runs shared (default: 2)")
+    parser.add_argument("--notes", help="file that keeps what was simulated, so that a report can be made in pieces")
     parser.add_argument("--output", default="docs/fidelity.md", help="where the report goes")
 
 
@@ -31,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
         )
     runs = serving.served(folder / "llmservingsim")
     rows = published.targets(folder / "published" / "targets.csv")
-    found = [cases.said(case) for case in cases.CASES]
+    found = list(cases.every(Path(args.notes) if args.notes else None))
     output = Path(args.output)
     live = predicted([Path(run) for run in args.live], args.cores) if args.live else kept(output)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def test_a_row_without_phases_beside_it_is_named_and_not_guessed(tmp_path):
     alone, other = rows(tmp_path, "b,m,H20,64 gen + 64 train,async,,step_s,150\n" + SYNC)
     assert (alone.low, alone.holds) == (None, None)
     assert "no synchronous row" in alone.why
-    assert "first principles" in other.why
+    assert "no row beside it" in other.why
 
 
 def test_what_was_observed_changes_no_bound(tmp_path):
