@@ -3,6 +3,8 @@
 import pytest
 
 from cli.main import main
+from sim.fidelity.cases import CASES
+from sim.fidelity.published import targets
 from sim.fidelity.serving import served
 
 
@@ -28,3 +30,10 @@ def test_the_table_does_better_than_a_roofline(runs):
 def test_no_data_is_one_clear_line(tmp_path, capsys):
     assert main(["fidelity", str(tmp_path)]) == 2
     assert "no llmservingsim folder" in capsys.readouterr().err
+
+
+def test_every_published_row_has_a_case(data):
+    rows = targets(data / "sim" / "published" / "targets.csv")
+    assert {(row.source, row.model, row.schedule) for row in rows} == {
+        (case.source, case.model, case.schedule) for case in CASES
+    }
