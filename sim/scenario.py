@@ -63,7 +63,7 @@ class LengthSection(msgspec.Struct, frozen=True):
     growth: float = 0.0
     """Relative growth of lengths over one version's batch."""
     csv: str = ""
-    """A file of measured lengths to draw from instead."""
+    """Measured lengths to draw from instead: a CSV or JSONL file as it is, or the folder of a live run."""
     column: str = "output_length"
     """The file's column of lengths in tokens."""
 

@@ -9,12 +9,15 @@ Served outputs are not lognormal: prefer measured ones. Draws are hashes of (see
 from __future__ import annotations
 
 import csv
+import json
 from math import exp, log
 from pathlib import Path
 from statistics import NormalDist
 
 import msgspec
 
+from actors.eventlog import read_events
+from actors.kernel.backend import Decision
 from actors.standins import mix
 from buffers.errors import UsageError
 
@@ -103,17 +106,29 @@ def censored_mean(location: float, sigma: float, cap: int) -> float:
 
 
 def read_lengths(path: Path, column: str) -> tuple[int, ...]:
-    """Sorted lengths out of one column of a CSV file with a header."""
+    """Sorted lengths: a column of a CSV file with a header or of a JSONL file, or the responses of a live run's folder."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            if column not in (rows.fieldnames or ()):
-                raise UsageError(f"{path}: no column {column!r}; take one of {', '.join(rows.fieldnames or ())}")
-            lengths = tuple(sorted(int(float(row[column])) for row in rows))
+        found = _of_run(path) if path.is_dir() else _of_table(path, column)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); name a CSV file") from None
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); name a CSV file or a run's folder") from None
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: column {column} holds something that is no number ({error})") from None
+    lengths = tuple(sorted(found))
     if not lengths or lengths[0] < 1:
-        raise UsageError(f"{path}: column {column} must hold lengths of at least 1")
+        held = "events/ has no response that ended" if path.is_dir() else f"column {column} must hold lengths above 0"
+        raise UsageError(f"{path}: {held}")
     return lengths
+
+
+def _of_table(path: Path, column: str) -> list[int]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file] if path.suffix == ".jsonl" else list(csv.DictReader(file))
+    names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
+    if column not in names:
+        raise UsageError(f"{path}: no column {column!r}; take one of {', '.join(map(str, names)) or 'another file'}")
+    return [int(float(row[column])) for row in rows]
+
+
+def _of_run(folder: Path) -> list[int]:
+    stored = [one for one in read_events([folder / "events"]) if isinstance(one, Decision) and one.kind == "store"]
+    return [int(one.fields[2]) + int(one.fields[3]) for one in stored if one.fields[4] != "cut"]

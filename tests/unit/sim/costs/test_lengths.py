@@ -5,6 +5,8 @@ from statistics import correlation, fmean
 import msgspec
 import pytest
 
+from actors.eventlog import SUFFIX, EventLogWriter
+from actors.kernel.backend import Decision
 from buffers.errors import UsageError
 from sim.costs.lengths import Lengths, censored_mean, read_lengths
 
@@ -76,9 +78,26 @@ def test_a_column_of_a_file_is_read_sorted(tmp_path):
     assert read_lengths(path, "output_length") == (10, 20, 30)
 
 
+def test_a_jsonl_file_and_the_folder_of_a_run_are_read_as_they_are(tmp_path):
+    """Of a run, the responses that ended: a cut one is a part."""
+    path = tmp_path / "trace.jsonl"
+    path.write_text('{"output_length": 30, "id": 1}\n{"output_length": 10, "id": 2}\n')
+    assert read_lengths(path, "output_length") == (10, 30)
+    with pytest.raises(UsageError, match="take one of output_length, id"):
+        read_lengths(path, "length")
+    (tmp_path / "events").mkdir()
+    with pytest.raises(UsageError, match="no response that ended"):
+        read_lengths(tmp_path, "")
+    log = EventLogWriter(tmp_path / "events" / f"replay{SUFFIX}", "live", 0)
+    for index, (start, count, end) in enumerate([(0, 24, "cut"), (24, 8, "stop"), (0, 5, "length")]):
+        log.decision(Decision(index, "replay", 1, index, "store", (index, 1, start, count, end), "", 0))
+    log.close()
+    assert read_lengths(tmp_path, "") == (5, 32)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("id,n\n1,2\n", "no column"), ("output_length\nlong\n", "no number"), ("output_length\n0\n", "at least 1")],
+    [("id,n\n1,2\n", "no column"), ("output_length\nlong\n", "no number"), ("output_length\n0\n", "above 0")],
 )
 def test_a_file_without_lengths_is_one_clear_line(tmp_path, text, said):
     path = tmp_path / "trace.csv"
