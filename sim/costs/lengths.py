@@ -106,7 +106,7 @@ def censored_mean(location: float, sigma: float, cap: int) -> float:
 
 
 def read_lengths(path: Path, column: str) -> tuple[int, ...]:
-    """Sorted lengths: a column of a CSV file with a header or of a JSONL file, or the responses of a live run's folder."""
+    """Sorted lengths: a column of a CSV file with a header or of a JSONL file, or responses of a live run's folder."""
     try:
         found = _of_run(path) if path.is_dir() else _of_table(path, column)
     except OSError as error:
