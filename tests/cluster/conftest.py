@@ -12,8 +12,8 @@ if importlib.util.find_spec("ray") is None:
 import ray
 from ray.cluster_utils import Cluster as Nodes
 
-SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 5}
-"""A dead node is noticed after 2.5 s."""
+SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+"""A dead node is noticed after 1.5 s."""
 FAIR = {"worker_niceness": 0}
 """Ray lets what it starts yield to all others, also to what else a test machine does."""
 

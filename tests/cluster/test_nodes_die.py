@@ -20,6 +20,8 @@ from tests.end_to_end import test_live_cast_survives_kills as cast
 from tests.end_to_end import training
 
 VERSIONS = 20
+SLOW = {"standins": {"slots": 4, "seed": 3, "token_s": 0.002, "step_s": 0.5}}
+"""A run takes 20 s at least, for Ray takes some 10 to bring a seat up on another node of a busy machine."""
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -63,7 +65,7 @@ class Run(cast.Run):
 @pytest.mark.parametrize(("role", "victim"), [("generator", "g1"), ("replay", "replay"), ("learner", "learner")])
 def test_a_node_dies_with_its_actors_and_the_run_goes_on(nodes, replace, tmp_path, role, victim):
     made, _ = nodes
-    config = cast.settings(tmp_path, VERSIONS)
+    config = cast.settings(tmp_path, VERSIONS, **SLOW)
     seats = places(made, tmp_path, config, {role})
     Run.before = cast.children_of_this_process()
     run = Run(tmp_path, config, seats)
