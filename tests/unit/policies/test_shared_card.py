@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from buffers.segment import ids_of, token_arrays
-from policies.card import Card, FileLocks, Held
+from policies.card import TOKEN, Card, FileLocks, Held
 from policies.engine import EngineReport, Installed, Job, Sampling, SegmentDone
 from policies.engines.lean.checkpoint import read_checkpoint
 from policies.engines.torch_engine import TorchEngine, TorchEngineConfig
@@ -36,7 +36,8 @@ class Desk:
             report_every_s=report_every_s,
         )
         self.events = queue.SimpleQueue()
-        self.other = Card("learner", FileLocks(locks), time.monotonic_ns)
+        self.locks = FileLocks(locks)
+        self.other = Card("learner", self.locks, time.monotonic_ns)
         card = Card("generator", FileLocks(locks), time.monotonic_ns, drops)
         self.engine = TorchEngine(config, self.events.put, read_checkpoint, card)
 
@@ -62,7 +63,10 @@ class Desk:
         return self.other.wanted()
 
     def interrupt(self):
-        """Take the card in the midst of a job and give it back; whether the job waited."""
+        """Take the card in the midst of a job, once it has begun, and give it back; whether the job waited."""
+        end = time.monotonic() + 5
+        while not self.locks.locked(TOKEN) and time.monotonic() < end:
+            time.sleep(0.0005)
         self.take()
         waited = self.until_wanted()
         self.other.give()
