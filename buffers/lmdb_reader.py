@@ -15,6 +15,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import IO, Any
 
@@ -27,8 +28,8 @@ from buffers.rows import ROW_TYPES, SEGMENT, Row, segments_key
 from buffers.sealed import unseal_row
 from buffers.segment import Segment
 
-TRIES = 100
-"""Of meeting the state that the header named before it was read; an owner may commit in between."""
+TRY_S = 10.0
+"""How long to try to meet the state that the header named before it was read; an owner may commit in between."""
 LEAST_MAP_BYTES = 1 << 30
 """Addresses, not memory."""
 
@@ -116,13 +117,18 @@ class StoreReader:
         if readers.is_file():
             fcntl.flock(self._open.enter_context(readers.open("rb")), fcntl.LOCK_SH)
         self.live = _is_owned(self.folder) and (self.folder / TABLE).is_file()
-        for left in reversed(range(TRIES)):
+        end = monotonic() + TRY_S
+        while monotonic() < end:
+            damaged = None
             try:
                 if self._meet():
                     return
-            except CorruptStore:  # its owner may be writing the header just now
-                if not (self.live and left):
+            except CorruptStore as error:  # its owner may be writing the header just now
+                if not self.live:
                     raise
+                damaged = error
+        if damaged is not None:
+            raise damaged
         raise UsageError(f"{self.file}: its owner writes faster than its header can be read; try again")
 
     def _meet(self) -> bool:

@@ -115,8 +115,9 @@ def read_lengths(path: Path, column: str) -> tuple[int, ...]:
         raise UsageError(f"{path}: column {column} holds something that is no number ({error})") from None
     lengths = tuple(sorted(found))
     if not lengths or lengths[0] < 1:
-        held = "events/ has no response that ended" if path.is_dir() else f"column {column} must hold lengths above 0"
-        raise UsageError(f"{path}: {held}")
+        if path.is_dir():
+            raise UsageError(f"{path}: events/ has no response that ended; name a run that went further")
+        raise UsageError(f"{path}: column {column} must hold lengths above 0")
     return lengths
 
 

@@ -332,7 +332,9 @@ def test_a_store_is_read_and_checked_while_a_run_writes_to_it(tmp_path):
                 checked = inspect(tmp_path, "--check")
                 assert checked.returncode == 0, checked.stdout + checked.stderr
                 assert " no violations in " in checked.stdout
-                listed = json.loads(inspect(tmp_path, "--json").stdout)
+                told = inspect(tmp_path, "--json")
+                assert told.returncode == 0, told.stderr
+                listed = json.loads(told.stdout)
                 assert listed["written_by_a_run"]
                 assert listed["opened"] == listed["trained"] + listed["in_flight"]
                 seen.append(listed["highest_version"])
