@@ -16,6 +16,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import actors.generator
+import actors.rewarder
 from actors.cast import RunSettings
 from actors.controller import Controller
 from actors.generator import Generator
@@ -184,6 +186,8 @@ class Books:
         self._let_go(cell, {number: hold.assignment.attempt for number, hold in one._held.items()})
         requests = _requests(cell)
         prompts = {request.prompt for request in requests if isinstance(request, FetchPrompt)}
+        if len(one._prompts) > actors.generator.PROMPTS_KEPT:
+            self._complain(cell.name, f"{len(one._prompts)} prompts are cached of {actors.generator.PROMPTS_KEPT}")
         stored = {(r.trajectory, r.attempt) for r in requests if isinstance(r, Append | FailAttempt)}
         jobs = _jobs(one._engine)
         phases = Counter(hold.phase for hold in one._held.values())
@@ -228,6 +232,8 @@ class Books:
             return
         self._let_go(cell, dict(one._held))
         prompts = {request.prompt for request in _requests(cell) if isinstance(request, FetchPrompt)}
+        if len(one._prompts) > actors.rewarder.PROMPTS_KEPT:
+            self._complain(cell.name, f"{len(one._prompts)} prompts are cached of {actors.rewarder.PROMPTS_KEPT}")
         if missing := one._asked.keys() - prompts:
             self._complain(cell.name, f"prompts {sorted(missing)} are awaited and not asked for")
 

@@ -19,9 +19,10 @@ from typing import Any, cast
 
 from actors.cast import RunSettings, buffer_config
 from actors.controller import Controller
+from actors.generator import Generator
 from actors.kernel.backend import Decision, Envelope
 from actors.kernel.operations import Message, ns
-from actors.messages import Append, Dispatch, LearnerState, ReplayState, Share
+from actors.messages import Append, Complete, Dispatch, LearnerState, ReplayState, Share
 from actors.replay import Replay
 from buffers.answers import Refused
 from buffers.buffer import Buffer
@@ -94,6 +95,7 @@ class Invariants:
             Dispatch: self._on_dispatch,
             LearnerState: self._on_learner_state,
             ReplayState: self._on_replay_state,
+            Complete: self._on_complete_asked,
         }
         self._decisions: dict[tuple[str, str], Callable[[Any], None]] = {
             (self._roster.replay, "store"): self._on_store,
@@ -104,6 +106,7 @@ class Invariants:
             (self._roster.replay, "hello"): self._on_hello,
             (self._roster.learner, "publish"): self._on_publish,
             (self._roster.controller, "snapshot"): self._thrift.decided,
+            **{(name, "install_failed"): self._on_install_failed for name in self._roster.generators},
             **{(name, "refused"): self._thrift.refused for name in (*self._roster.generators, *self._roster.rewarders)},
         }
         world.encode = self._see
@@ -198,6 +201,12 @@ class Invariants:
         if message.version > self.known.highest:
             self.complain(9, f"version {message.version} is exposed, replay has recorded {self.known.highest}")
 
+    def _on_complete_asked(self, message: Complete) -> None:
+        """What the trainer says of each group of the lease goes with it."""
+        groups = self._leases.get(message.lease)
+        if groups is not None and {group for group, _ in message.feedback} != set(groups):
+            self.complain(6, f"lease {message.lease} of groups {groups} is completed with {message.feedback}")
+
     def _on_replay_state(self, message: ReplayState) -> None:
         """At replay's heartbeat: the highest version is durable, and no lease has outlived its time."""
         self.known.announced(message)
@@ -270,6 +279,11 @@ class Invariants:
 
     def _on_hello(self, decision: Decision) -> None:
         self._leases.clear()
+
+    def _on_install_failed(self, decision: Decision) -> None:
+        life = self._world.life(decision.actor)
+        if life is not None and cast(Generator, life.cell.actor)._installing:
+            self.complain(17, f"{decision.actor}: an installation failed, and it still waits for it")
 
     def _on_publish(self, decision: Decision) -> None:
         version, source = cast(int, decision.fields[0]), cast(str, decision.fields[1])

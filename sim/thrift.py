@@ -22,6 +22,7 @@ from actors.messages import (
     Append,
     Chunk,
     Declined,
+    Dispatch,
     DropJobs,
     FailAttempt,
     FetchResponse,
@@ -32,6 +33,7 @@ from actors.messages import (
     Released,
     ReplayState,
     RewarderState,
+    Score,
 )
 from buffers.answers import Appended, Completed, ScoreStored, Welcome
 from sim.world import VirtualWorld
@@ -77,6 +79,8 @@ class Thrift:
         self._answered: set[tuple[str, int, int]] = set()
         self._given_up: set[tuple[str, int, int]] = set()
         """(worker, trajectory, attempt) that it told the controller."""
+        self._given: set[tuple[int, int]] = set()
+        """(trajectory, attempt) that a controller has given to a worker."""
         self._dropped: dict[tuple[str, int], int] = {}
         """(worker, trajectory) -> when it was told to drop it (ns)."""
         self._state: ReplayState | None = None
@@ -93,6 +97,8 @@ class Thrift:
             Declined: self._on_given_up,
             FailAttempt: self._on_fail,
             DropJobs: self._on_drop,
+            Dispatch: self._on_dispatch,
+            Score: self._on_score,
             ReplayState: self._on_replay_state,
             Alive: self._on_alive,
             GeneratorState: self._on_state,
@@ -159,7 +165,21 @@ class Thrift:
         if isinstance(actor, Generator) and message.state != "cut" and message.trajectory in actor._cached:
             self._complain(f"trajectory {message.trajectory}: {message.state}, and {envelope.sender} keeps its cache")
 
+    def _on_dispatch(self, envelope: Envelope, message: Dispatch) -> None:
+        for one in message.assignments:
+            self._on_given(one.trajectory, one.attempt, envelope.to)
+
+    def _on_score(self, envelope: Envelope, message: Score) -> None:
+        self._on_given(message.trajectory, message.attempt, envelope.to)
+
+    def _on_given(self, number: int, attempt: int, to: str) -> None:
+        """An attempt is given to one worker, once; again only when that one has declined it."""
+        if (number, attempt) in self._given:
+            self._complain(f"trajectory {number}: attempt {attempt} is given again, now to {to}")
+        self._given.add((number, attempt))
+
     def _on_given_up(self, envelope: Envelope, message: Declined) -> None:
+        self._given.discard((message.trajectory, message.attempt))
         self._given_up.add((envelope.sender, message.trajectory, message.attempt))
         if message.reason in ("closed", "stale attempt"):
             self._ask_for_no_cache(envelope.sender, message.trajectory)
