@@ -229,7 +229,7 @@ def seer() -> Scenario:
     )
 
 
-ENGINE = "neither lengths nor the time of a step of its engine are published; its ratio needs a far slower engine than roofline"
+ENGINE = "neither lengths nor the time of a step of its engine are published; its ratio asks for a far slower engine"
 ROLLOUT = (
     "no kernel table here covers latent attention; requests are spread evenly over replicas, published ones are not"
 )
