@@ -1,3 +1,5 @@
+import json
+
 from actors.cast import cast_of
 from actors.ports import REAL, SGLANG
 from cli.main import main
@@ -35,3 +37,11 @@ def test_a_damaged_store_is_named_before_anything_starts(tmp_path, capsys):
     said = capsys.readouterr()
     assert said.err.startswith(f"error: {file} is torn: it ends before page ")
     assert not (tmp_path / "processes").exists()
+
+
+def test_one_card_and_a_cluster_of_machines_exclude_each_other(tmp_path, capsys):
+    (tmp_path / "run.json").write_text(json.dumps({"seed": 1, "cluster": {"placement": "colocated"}}))
+    assert main(["train", "--resume", str(tmp_path), "--cluster", "ray"]) == 2
+    error = capsys.readouterr().err
+    assert "cluster.placement = 'colocated' on one card: leave the former out" in error
+    assert error.count("\n") == 1
