@@ -42,12 +42,12 @@ def config(*settings):
 
 def test_the_example_fits_a_card_of_24_gb(model):
     plan = plan_card(config("cluster.memory_gib=22.4"), model)  # three processes' CUDA contexts take 1.5 GiB of 23.9
-    assert plan.words.startswith("the card: about 21.89 GiB of 22.40 GiB: generator-0 2.22 GiB")
+    assert plan.words.startswith("the card: about 20.58 GiB of 22.40 GiB: generator-0 2.22 GiB")
     assert (plan.card.by, plan.card.cache, plan.card.turn_s) == ("time", "drop", 1.0)
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_keys_to_lower(model):
-    with pytest.raises(UsageError, match=r"about 21.89 GiB of 16.00 GiB.*lower engine.slots.*micro_tokens"):
+    with pytest.raises(UsageError, match=r"about 20.58 GiB of 16.00 GiB.*lower engine.slots.*micro_tokens"):
         plan_card(config("cluster.memory_gib=16"), model)
     with pytest.raises(UsageError, match=r"set cluster.cache = 'drop'"):
         plan_card(config("cluster.memory_gib=22.4", "cluster.cache=keep"), model)
