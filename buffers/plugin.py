@@ -25,7 +25,8 @@ def load(name: str, key: str = "") -> Any:
         found: Any = import_module(module)
     except Exception as error:  # it is a person's code, so it may fail in any way
         if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-            raise UsageError(f"{given}: there is no module {error.name!r}; check the spelling or install it") from None
+            missing = f"{given}: there is no module {error.name!r}"
+            raise UsageError(f"{missing}; check the spelling, and start in the folder that it lies in") from None
         raise UsageError(
             f"{given}: {module} cannot be imported: {type(error).__name__}: {error}; make it import"
         ) from error
