@@ -109,12 +109,12 @@ def run(folder: Path, args: argparse.Namespace) -> int:
     free = own(folder)
     keys = read_keys(Path(args.keys)) if args.keys else None
     config = read_settings(folder)
-    check_store(config)
     if args.cluster and config.get("cluster", {}).get("placement") == "colocated":
         raise UsageError(
             f"--cluster {args.cluster} places roles on machines, cluster.placement = 'colocated' on one card: leave "
             "the former out, or set the latter to 'separate'"
         )
+    check_store(config)
     ports = {
         **REAL,
         **engines(config, REAL, SGLANG),
