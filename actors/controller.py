@@ -199,8 +199,8 @@ class Controller:
 
     def _on_reassigned(self, request: Reassign, reply: Message | None, context: Context) -> None:
         track = self._tracks.get(request.trajectory)
-        if track is None or track.phase != "asking":
-            return
+        if track is None or track.phase != "asking" or track.attempt != request.attempt:
+            return  # settled meanwhile, or lost once more under a newer attempt, which was asked about too
         if reply is None:
             context.ask(self._roster.replay, request, self._pace.ask_timeout_s)
         elif isinstance(reply, Reassigned):

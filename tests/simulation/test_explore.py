@@ -204,7 +204,7 @@ def test_transitions_are_counted_where_they_happen_and_nowhere_else():
 def test_every_legal_transition_occurs():
     """A few plans of the sweep are enough; most of the first hundred thousand events come to all but the rarest."""
     seen = set()
-    for seed in (1, 8, 19, 1221):
+    for seed in (3, 4, 19, 1221):
         tally = run_chunk(range(seed, seed + 1), "repairable", "standard")
         assert not tally.findings
         seen |= set(tally.transitions)
