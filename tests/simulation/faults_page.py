@@ -6,6 +6,7 @@ The planted faults are run anew, or (`--keep`) their table stays as it is. The m
 """
 
 import sys
+import textwrap
 import tomllib
 
 from cli.explore import REGRESSIONS
@@ -42,10 +43,13 @@ def mutants() -> str:
         )
     )
     plans = max((one.plans for one in survivors), default=0)
-    lines = [
+    score = (
         f"{count} mutants judged by up to {plans} plans each: {killed} killed ({by}), {len(survivors)} survived, of"
         f" which {len(same)} are equivalent. **{100 * killed / max(1, count - len(same)):.1f} % of the"
-        f" {count - len(same)} that are not equivalent are killed.**",
+        f" {count - len(same)} that are not equivalent are killed.**"
+    )
+    lines = [
+        textwrap.fill(score, 120, break_long_words=False, break_on_hyphens=False),
         "",
         "Survivors that a run could tell from the protocol:",
         "",
