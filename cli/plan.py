@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
     finally:
         searching.close()
     if not findings.best and not status:
-        raise UsageError(nothing(args.scenario, findings))
+        raise UsageError(f"{nothing(args.scenario, findings)}; set other keys, or give --search more parts")
     if findings.best:
         Path(args.output).write_text(winner(one, findings.best[0]), encoding="utf-8")
     if args.json:

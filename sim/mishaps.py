@@ -48,7 +48,7 @@ class Mishap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if name not in known:
                 few = ", ".join(known[:3])
                 raise UsageError(
-                    f"{where}.target = {name!r}: nobody that can be the target of {self.verb}; name e.g. {few}"
+                    f"{where}.target = {name!r}: {self.verb} can befall none of that name; name one, e.g. {few}"
                 )
         for key, value, least in (("at_s", self.at_s, 0.0), ("for_s", self.for_s, 0.0), ("span_s", self.span_s, 0.0)):
             if not value >= least:

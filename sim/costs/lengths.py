@@ -115,9 +115,8 @@ def read_lengths(path: Path, column: str) -> tuple[int, ...]:
         raise UsageError(f"{path}: column {column} holds something that is no number ({error})") from None
     lengths = tuple(sorted(found))
     if not lengths or lengths[0] < 1:
-        if path.is_dir():
-            raise UsageError(f"{path}: events/ has no response that ended; name a run that went further")
-        raise UsageError(f"{path}: column {column} must hold lengths above 0")
+        held = "no response that ended" if path.is_dir() else f"no lengths above 0 in column {column}"
+        raise UsageError(f"{path}: {held}; name another file or run")
     return lengths
 
 

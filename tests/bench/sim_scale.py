@@ -80,11 +80,13 @@ def draw(path: Path) -> None:
     """Cost against size: seconds of one core for 100 steps, by accelerators."""
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     plot = figure.subplots()
-    for segments in TOKENS:
-        found = [hundred(segments, gpus) for gpus in SIZES]
-        for gpus, (took, each) in zip(SIZES, found, strict=True):
+    for segments, sizes in ((2, SIZES), (4, SIZES[:-1])):
+        found = []
+        for gpus in sizes:
+            took, each = hundred(segments, gpus)
+            found.append((took, each))
             print(json.dumps({"gpus": gpus, "segments": round(each, 2), "seconds": round(took, 1)}), flush=True)
-        plot.plot(SIZES, [took for took, _ in found], marker="o", label=f"{found[-1][1]:.1f} segments a response")
+        plot.plot(sizes, [took for took, _ in found], marker="o", label=f"{found[-1][1]:.1f} segments a response")
     plot.axhline(300.0, linestyle="--", color="tab:gray", linewidth=1)
     plot.set(xscale="log", yscale="log", xlabel="accelerators (8 trajectories each a step)", ylabel="s for 100 steps")
     plot.set_xticks(SIZES, [f"{size:,}" for size in SIZES])

@@ -54,6 +54,7 @@ IMPURE = (
     "actors/sinks/*",
     "buffers/lmdb_store.py",
     "buffers/lmdb_files.py",
+    "buffers/lmdb_reader.py",
     "buffers/testing/*",
 )
 """`PURE` less `IMPURE`: files that decide, and whose clock, randomness and names are given to them."""

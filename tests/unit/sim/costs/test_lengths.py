@@ -97,7 +97,11 @@ def test_a_jsonl_file_and_the_folder_of_a_run_are_read_as_they_are(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("id,n\n1,2\n", "no column"), ("output_length\nlong\n", "no number"), ("output_length\n0\n", "above 0")],
+    [
+        ("id,n\n1,2\n", "no column"),
+        ("output_length\nlong\n", "no number"),
+        ("output_length\n0\n", "no lengths above 0"),
+    ],
 )
 def test_a_file_without_lengths_is_one_clear_line(tmp_path, text, said):
     path = tmp_path / "trace.csv"
