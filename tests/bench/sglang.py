@@ -2,8 +2,9 @@
 
 One real server (`BRAID_SGLANG_PYTHON`, or what `make sglang-cpu` makes) on the tiny model of the CPU example,
 with random weights. The peer sends each batch as one call and asks for log-probabilities as the engine does; the engine
-sends every request by itself, as jobs come, over one connection each. Both run in turns on the same server; prompts are
-new in every turn, so that neither finds the other's prefixes cached.
+sends every request by itself, as jobs come, over one connection each, or puts those that begin together into one call
+(`sglang.together_s`). All run in turns on the same server; prompts are new in every turn, so that none finds the
+other's prefixes cached.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ PYTHON = os.environ.get("BRAID_SGLANG_PYTHON", ".venv-sglang/bin/python")
 CASES = ((8, 128), (32, 128), (32, 512))
 """(requests at once, tokens of each)."""
 RUNS = 4
+TOGETHER_S = 0.004
 Events = queue.SimpleQueue[EngineEvent]
 
 
@@ -41,39 +43,38 @@ def run() -> Iterator[dict[str, object]]:
     with tempfile.TemporaryDirectory() as folder:
         save_model(tiny_model(TinyConfig(), 0), character_tokenizer(), folder)
         events: Events = queue.SimpleQueue()
-        config = SGLangConfig(
-            model=folder,
-            python=str(Path(PYTHON).absolute()),
-            log=f"{folder}/server.log",
-            context_tokens=1000,
-            repetition=False,
-        )
-        engine = SGLangEngine(config, events.put)
+        shared = {"model": folder, "context_tokens": 1000, "repetition": False}
+        config = SGLangConfig(python=str(Path(PYTHON).absolute()), log=f"{folder}/server.log", **shared)
+        engines = [SGLangEngine(config, events.put)]
         try:
             wait(events, Installed)
-            assert isinstance(engine.server, Managed)
-            assert engine.server.client is not None
-            url = engine.server.client.url
-            for batch, tokens in CASES:
-                draws = (prompts(batch, seed) for seed in itertools.count())
-                ours, theirs = alternate(
-                    lambda: through_port(engine, events, next(draws), tokens),  # noqa: B023
-                    lambda: plain(url, next(draws), tokens),  # noqa: B023
-                    RUNS,
-                )
-                yield dict(
-                    row(
-                        f"sglang engine, {batch} requests of {tokens} tokens",
-                        round(ours),
-                        "batched /generate",
-                        round(theirs),
-                        "tokens per second",
+            assert isinstance(engines[0].server, Managed)
+            assert engines[0].server.client is not None
+            url = engines[0].server.client.url
+            engines.append(SGLangEngine(SGLangConfig(url=url, together_s=TOGETHER_S, **shared), events.put))
+            wait(events, Installed)
+            for engine, kind in zip(engines, ("", ", calls put together"), strict=True):
+                for batch, tokens in CASES:
+                    draws = (prompts(batch, seed) for seed in itertools.count())
+                    ours, theirs = alternate(
+                        lambda: through_port(engine, events, next(draws), tokens),  # noqa: B023
+                        lambda: plain(url, next(draws), tokens),  # noqa: B023
                         RUNS,
-                        "more",
                     )
-                )
+                    yield dict(
+                        row(
+                            f"sglang engine, {batch} requests of {tokens} tokens{kind}",
+                            round(ours),
+                            "batched /generate",
+                            round(theirs),
+                            "tokens per second",
+                            RUNS,
+                            "more",
+                        )
+                    )
         finally:
-            engine.close()
+            for engine in reversed(engines):
+                engine.close()
 
 
 def prompts(batch: int, seed: int) -> list[list[int]]:

@@ -41,6 +41,8 @@ class SGLangConfig:
     """How weights go in: as a model folder, as tensors in shared memory, or by broadcast in a process group."""
     stream: bool = False
     """Whether tokens come as they are drawn: a dying server then loses fewer, at a cost that grows with length."""
+    together_s: float = 0.0
+    """How long a job waits for others that begin with it, to go out in one call; 0: each goes out by itself at once."""
     repetition: bool = True
     """Whether looping responses are stopped, by the default rule of `policies/repetition.py`."""
     evaluator: Literal["torch", "sglang"] = "torch"

@@ -79,7 +79,7 @@ class SGLangEngine:
         self._running = 0
         self._remembered: OrderedDict[int, list[int]] = OrderedDict()
         """Tokens of cut trajectories, least recently used first."""
-        self._together = Together(lambda task: self._group.create_task(task))
+        self._together = Together(config.together_s, lambda task: self._group.create_task(task))
         self._meter = Meter.now()
         self._ready = asyncio.Event()
         """There is a server, and it has the weights of `_version`."""
@@ -343,8 +343,10 @@ class SGLangEngine:
         try:
             if self._config.stream:
                 answer = await client.stream(ask, lambda chunk: self._see(work, chunk))
-            else:
+            elif self._config.together_s > 0:
                 answer = await self._together.generate(client, ask)
+            else:
+                answer = await client.generate(ask)
             work.take(answer)
         except Unreachable:
             work.salvage(self._version)

@@ -19,8 +19,6 @@ from typing import Any
 
 from policies.engines.sglang.client import Answer, Ask, Client, Refused, Unreachable
 
-MOMENT_S = 0.004
-"""How long a call waits for others; a segment takes some hundred times as long."""
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
@@ -39,9 +37,13 @@ class Call:
 
 
 class Together:
-    """Lives in one event loop; `spawn` starts a task that ends with the engine."""
+    """Lives in one event loop; `spawn` starts a task that ends with the engine.
 
-    def __init__(self, spawn: Spawn) -> None:
+    `moment_s` is how long a call waits for others: a hundredth of what a segment takes, or less.
+    """
+
+    def __init__(self, moment_s: float, spawn: Spawn) -> None:
+        self._moment_s = moment_s
         self._spawn = spawn
         self._waiting: list[Call] = []
 
@@ -57,7 +59,7 @@ class Together:
 
     async def _leave(self, calls: list[Call]) -> None:
         """Send calls after a moment, and hand out their answers."""
-        await asyncio.sleep(MOMENT_S)
+        await asyncio.sleep(self._moment_s)
         if self._waiting is calls:
             self._waiting = []
         if len(calls) == 1:
