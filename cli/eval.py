@@ -14,9 +14,11 @@ HELP = "measure a model folder's accuracy on the held-out problems of a task"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("model", help="a run's folder, or a Hugging Face model folder, e.g. RUN/versions/v00000100")
-    parser.add_argument("--task", default="", help="a file of rewards/tasks, or module:name (default: the run's own)")
-    parser.add_argument("--task-seed", type=int, help="seed of the task's problems (default: the run's own)")
-    parser.add_argument("--config", default="", metavar="FILE", help="take the task from this config instead")
+    parser.add_argument("--task", help="a file of rewards/tasks, or module:name (default: the run's own, else chains)")
+    parser.add_argument("--task-seed", type=int, help="seed of the task's problems (default: the run's own, else 7)")
+    parser.add_argument(
+        "--config", default="", metavar="FILE", help="take the task from here (default: RUN/config.toml)"
+    )
     parser.add_argument("-n", type=int, default=256, help="problems")
     parser.add_argument("--samples", type=int, default=8, help="answers sampled at temperature 1 per problem")
     parser.add_argument("--max-tokens", type=int, default=208, help="longest answer")
@@ -40,6 +42,23 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def task_of(args: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
+    """The task's name and settings: of `--config`, or of the run that the model folder lies in (RUN/versions/...)."""
+    from cli import configuration
+    from cli.run_config import RunConfig
+    from rewards.tasks.finding import seeded
+
+    beside = folder.resolve().parent.parent / "config.toml"
+    path = Path(args.config) if args.config else beside if beside.is_file() else None
+    config = configuration.load(RunConfig, path)
+    name = args.task or config.task.name
+    settings = dict(config.task.settings) if name == config.task.name else {}
+    if args.task_seed is None:
+        return name, seeded(name, settings, config.seed)
+    settings.pop("seed", None)
+    return name, seeded(name, settings, args.task_seed)
+
+
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Accuracies by the evaluator's own counting; `by_difficulty` where there are several."""
     import numpy as np
@@ -56,7 +75,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"-n {args.n} --samples {args.samples} --max-tokens {args.max_tokens}: give positive numbers")
     folder = existing_model(args.model)
     codec = load_tokenizer(folder)
-    task = find_task(*chosen_task(folder, args.task, args.task_seed, args.config))
+    task = find_task(*task_of(args, folder))
     problems = task.prompts("held_out", args.n)
     rounds = 1 + args.samples
     stop = (codec.eos_token_id,)
@@ -75,18 +94,3 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     shares = by_difficulty(outcomes, [problem.difficulty for problem in problems], rounds)
     told = {f"{difficulty:g}": one for difficulty, one in shares.items()}
     return {**summarize(outcomes, lengths, rounds), **({"by_difficulty": told} if told else {})}
-
-
-def chosen_task(folder: Path, name: str, seed: int | None, source: str = "") -> tuple[str, dict[str, Any]]:
-    """Name and settings of the task: as asked, or else of a config: `source`, or the run's that the folder lies in."""
-    from cli.configuration import read_table
-    from rewards.tasks.finding import seeded
-
-    config = Path(source) if source else folder.resolve().parent.parent / "config.toml"
-    table = read_table(config) if source or config.is_file() else {}
-    own: dict[str, Any] = table.get("task", {})
-    settings = {} if name else dict(own.get("settings", {}))
-    name = name or own.get("name", "chains")
-    if seed is not None:
-        settings.pop("seed", None)
-    return name, seeded(name, settings, table.get("seed", 7) if seed is None else seed)

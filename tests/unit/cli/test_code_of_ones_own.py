@@ -1,6 +1,7 @@
 """A person's task, reward, objective, schedule and priority rule, as `module:name`: taken, or refused in one line."""
 
 import json
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -151,14 +152,19 @@ def test_a_seed_is_given_to_tasks_that_have_one(tmp_path):
     assert cli.prepare.main([json.dumps(order)]) == 0
 
 
+def task_of(model, **given):
+    return eval.task_of(Namespace(**{"task": None, "task_seed": None, "config": "", **given}), model)
+
+
 def test_eval_takes_the_task_of_the_run_that_a_model_lies_in(tmp_path):
     model = tmp_path / "run" / "versions" / "v00000003"
     model.mkdir(parents=True)
-    assert eval.chosen_task(model, "", None) == ("chains", {"seed": 7})
-    (tmp_path / "run" / "config.toml").write_text('[task]\nname = "mine:add"\nsettings = { seed = 3, after = "#" }\n')
-    assert eval.chosen_task(model, "", None) == ("mine:add", {"seed": 3, "after": "#"})
-    assert eval.chosen_task(model, "", 4) == ("mine:add", {"seed": 4, "after": "#"})
-    assert eval.chosen_task(model, "chains", None) == ("chains", {"seed": 7})
+    assert task_of(model) == ("chains", {"seed": 7})
+    config = tmp_path / "run" / "config.toml"
+    config.write_text('[task]\nname = "mine:add"\nsettings = { seed = 3, after = "#" }\n')
+    assert task_of(model) == task_of(tmp_path, config=str(config)) == ("mine:add", {"seed": 3, "after": "#"})
+    assert task_of(model, task_seed=4) == ("mine:add", {"seed": 4, "after": "#"})
+    assert task_of(model, task="chains") == ("chains", {"seed": 7})
 
 
 def test_a_runs_folder_stands_for_its_newest_version(tmp_path):

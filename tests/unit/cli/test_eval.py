@@ -27,5 +27,4 @@ BEYOND = str(Path(__file__).resolve().parents[3] / "examples" / "cpu_beyond.toml
 def test_the_task_is_the_config_s_unless_the_command_line_says_another(words, task, tmp_path):
     parser = argparse.ArgumentParser()
     command.configure(parser)
-    args = parser.parse_args(["model", *words])
-    assert command.chosen_task(tmp_path, args.task, args.task_seed, args.config) == task
+    assert command.task_of(parser.parse_args(["model", *words]), tmp_path) == task
