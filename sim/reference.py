@@ -6,7 +6,7 @@
 `attach` puts it before the commands of a buffer; what a crash left of the buffer is where it begins. It keeps no count
 that it can take anew, and shares with the buffer only what is decided elsewhere: which prompt is drawn, what makes a
 segment well formed, what a priority rule gives, the sum tree. Left out: the ledger, details of refusals, what is
-written where.
+written where. The file is longer than most because it is all that replay decides, to be read beside `buffers/`.
 """
 
 from __future__ import annotations
@@ -215,7 +215,8 @@ class Reference:
         ]
         mine += [(one.number, one.ended_version, one.uses, one.durable, one.feedback) for one in self.groups.values()]
         if theirs != mine:
-            first = next(pair for pair in zip(theirs, mine, strict=False) if pair[0] != pair[1])
+            pairs = zip(theirs, mine, strict=False)
+            first = next((pair for pair in pairs if pair[0] != pair[1]), (len(theirs), len(mine)))
             self._complain(16, f"{words}replay holds {first[0]}, the reference {first[1]}")
 
     def _live(self) -> int:
