@@ -36,6 +36,7 @@ from actors.messages import (
     Released,
     Score,
     Settled,
+    StopRun,
 )
 from actors.rewarder import Rewarder
 from actors.standins import ScriptedEngine
@@ -51,13 +52,15 @@ LOOK_EVERY = 4
 class Books:
     """See the module."""
 
-    def __init__(self, world: VirtualWorld, settings: RunSettings, complain: Complain) -> None:
+    def __init__(self, world: VirtualWorld, settings: RunSettings, complain: Complain, steady: bool) -> None:
         self._world = world
+        self._steady = steady
         self._settings = settings
         self._fail = complain
         self._spoke: dict[str, None] = {}
         self._until_look = LOOK_EVERY
         self._boss = settings.roster.supervisor
+        self._guarded: dict[str, Cell] = {}
         self._told: set[tuple[str, int]] = set()
         """(worker, trajectory) that it has told the controller of since it was looked at."""
         self._excused: set[tuple[str, int]] = set()
@@ -82,6 +85,18 @@ class Books:
                 self._newest[envelope.to, one.trajectory] = one.attempt
         elif isinstance(message, Score):
             self._newest[envelope.to, message.trajectory] = message.attempt
+        elif isinstance(message, StopRun) and self._steady:
+            self._in_order(envelope.to)
+
+    def _in_order(self, name: str) -> None:
+        """Replay is told to stop when all but the recorder have left, the recorder when replay has too."""
+        roster = self._settings.roster
+        late = {roster.replay: (roster.replay, roster.recorder), roster.recorder: (roster.recorder,)}.get(name)
+        if late is None:
+            return
+        left = [one for one in self._world.alive if one not in (*late, self._boss)]
+        if left:
+            self._complain(self._boss, f"{name} is told to stop before {', '.join(left)}")
 
     def look(self) -> None:
         """Look at the books of those that spoke since the last look."""
@@ -92,6 +107,9 @@ class Books:
             if life is None or not life.begun:
                 continue
             cell = life.cell
+            if self._guarded.get(name) is not cell:
+                self._guarded[name] = cell
+                self._guard(cell)
             self._asks(cell)
             actor = cell.actor
             if isinstance(actor, Controller):
@@ -103,6 +121,21 @@ class Books:
                 self._generator(actor, cell)
             elif isinstance(actor, Rewarder):
                 self._rewarder(actor, cell)
+
+    def _guard(self, cell: Cell) -> None:
+        """From now on an actor that receives while it receives is found out."""
+        receive = cell.actor.receive
+        busy = False
+
+        def guarded(message: Any, context: Any) -> None:
+            nonlocal busy
+            if busy:
+                self._complain(cell.name, f"receives {message} while it receives another message")
+            busy = True
+            receive(message, context)
+            busy = False
+
+        cell.actor.receive = guarded  # type: ignore[method-assign]
 
     def _complain(self, name: str, words: str) -> None:
         self._fail(17, f"{name}: {words}")

@@ -58,7 +58,7 @@ class Invariants:
     def __init__(self, world: VirtualWorld, settings: RunSettings, calm: Calm = NOT_CALM) -> None:
         self._world = world
         self._calm = calm
-        self._books = Books(world, settings, self.complain)
+        self._books = Books(world, settings, self.complain, calm.steady_boss)
         self._thrift = Thrift(world, settings, calm, self.complain)
         self._first: dict[tuple[str, int, int], int] = {}
         """Asks to replay that are decided -> transactions that must be durable before their answer leaves."""

@@ -264,9 +264,11 @@ def _ask_for_progress(world: VirtualWorld, done: bool) -> None:
 
 def _ask_for_quiet(world: VirtualWorld) -> None:
     """Where nothing broke, nothing was healed."""
+    stopped = False
     for one in world.decisions:
-        if one.kind == "stop":
-            return
+        stopped = stopped or one.kind == "stop"
+        if stopped and one.kind != "kill":
+            continue
         if one.kind in HEALING or one.kind == "died":
             words = f"{one.actor} decides {one.kind} {' '.join(map(str, one.fields))} where nothing is broken"
             raise InvariantViolated(11, f"{words} at {one.at_ns / NS:.3f} s")
