@@ -24,17 +24,19 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from statistics import fmean
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import optuna
 
 from actors.kernel.streams import stream
 from buffers.errors import UsageError
 from sim.costs.hardware import gpu
 from sim.costs.model import model
-from sim.outcome import Outcome, run
-from sim.scenario import Plant, Scenario, Simulation, plant
+from sim.outcome import Outcome, simulated
+from sim.scenario import Plant, Scenario, plant
+
+if TYPE_CHECKING:
+    import optuna
 
 BATCH = 8
 """Choices that the sampler is asked for before it is told of any of them."""
@@ -203,11 +205,6 @@ SLACK = 1.1
 """Lengths are drawn: a simulated mean may differ from the one that was asked for."""
 
 
-def simulated(one: Scenario) -> Outcome:
-    """Simulate a scenario; for processes."""
-    return run(Simulation(one, codec=False), lambda: 0.0)
-
-
 def search(one: Scenario, room: Space, goal: Goal, limits: tuple[int, int]) -> Generator[Findings, None, None]:
     """Simulate at most `limits[0]` choices in `limits[1]` processes; the findings at first and after each choice.
 
@@ -288,6 +285,8 @@ def batches(one: Scenario, room: Space, goal: Goal, findings: Findings) -> Itera
 
 def sampler() -> optuna.Study:
     """A study that maximizes, by a sampler that always draws the same."""
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

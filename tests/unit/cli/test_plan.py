@@ -17,7 +17,7 @@ gpus = 4
 generator_gpus = 2
 
 [schedule]
-batch = 32
+batch = 16
 updates_per_version = 1
 versions = 2
 eta = 1
@@ -25,7 +25,7 @@ max_response_tokens = 512
 checkpoint_every = 2
 
 [lengths]
-mean = 150
+mean = 80
 """
 
 
