@@ -42,7 +42,7 @@ def mutants() -> str:
             ("does not start", "as the module could not be imported"),
         )
     )
-    plans = max((one.plans for one in survivors), default=0)
+    plans = max((one.plans for one in verdicts), default=0)
     score = (
         f"{count} mutants judged by up to {plans} plans each: {killed} killed ({by}), {len(survivors)} survived, of"
         f" which {len(same)} are equivalent. **{100 * killed / max(1, count - len(same)):.1f} % of the"
