@@ -187,11 +187,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def check_store(config: dict[str, Any]) -> None:
-    """Refuse a damaged store before anything starts; `UsageError` names its file. A run without one begins one."""
+    """Refuse a damaged store before anything starts; `UsageError` names its file. A run may have none."""
     from buffers.errors import CorruptStore
     from buffers.lmdb_files import examine
     from buffers.lmdb_pages import FILE
 
+    if "store" not in config:
+        return
     path = Path(config["store"]["path"])
     try:
         if (path / FILE).exists():

@@ -92,11 +92,11 @@ def test_pages_of_a_reader_that_died_are_used_again(tmp_path):
         usual = (tmp_path / "data.mdb").stat().st_size
         assert other.ask(b"r") == b"live"
         os.kill(other.child, signal.SIGKILL)
-        for _ in range(6):
+        for _ in range(30):
             rewrite(store, 40)
         grown = (tmp_path / "data.mdb").stat().st_size
         store.close()
-    assert grown < 6 * usual, f"{usual} bytes have become {grown}"
+    assert grown < 15 * usual, f"{usual} bytes have become {grown}; they are struck off where the map grows"
 
 
 def test_a_file_is_not_compacted_under_a_reader(tmp_path):
