@@ -9,8 +9,9 @@ import msgspec
 
 from buffers.errors import UsageError
 from cli.calibrate import COSTS
+from cli.simulated_folder import check_free, write_run
 from sim.calibration import Window
-from sim.calibration_world import load, measured, predict
+from sim.calibration_world import load, measured, observed, played
 
 ROWS = (
     ("step_s", "step time, s"),
@@ -22,13 +23,18 @@ ROWS = (
 )
 
 
-def like(run: Path, costs: str, as_json: bool) -> int:
-    """Predict a run, and print predicted against measured; the exit status."""
+def like(run: Path, costs: str, as_json: bool, run_dir: str | None) -> int:
+    """Predict a run, print predicted against measured, and leave the prediction in a folder; the exit status."""
+    if run_dir:
+        check_free(Path(run_dir))
     path = Path(costs) if costs else run / COSTS
     if not path.is_file():
         raise UsageError(f"no cost file at {path}: write one with braid calibrate {run}, or name another with --costs")
     settings, seen = measured(run)
-    said = predict(load(path), settings, seen.first)
+    world = played(load(path), settings)
+    said = observed(world, settings, seen.first)
+    if run_dir:
+        write_run(world, (run / "config.toml").read_text(encoding="utf-8"), settings, Path(run_dir))
     if as_json:
         print(json.dumps({"predicted": msgspec.to_builtins(said), "measured": msgspec.to_builtins(seen)}))
         return 0

@@ -21,13 +21,12 @@ import msgspec
 
 from actors.cast import BufferSettings, RunSettings
 from actors.evaluator import EvaluatorConfig
-from actors.eventlog import SUFFIX, EventLogWriter
 from actors.roster import Pace, Roster
 from actors.schedules.schedule import ScheduleConfig
-from actors.sinks.metrics_file import MetricsFile
 from actors.standins import Script
 from buffers.errors import UsageError
 from cli import configuration, simulating
+from cli.simulated_folder import write_run
 from cli.simulating import is_scenario
 from sim.cluster import cluster, finished
 from sim.determinism import first_divergence
@@ -109,7 +108,7 @@ def main(args: argparse.Namespace) -> int:
     if args.like:
         from cli.likeness import like
 
-        return like(Path(args.like), args.costs, args.json)
+        return like(Path(args.like), args.costs, args.json, args.run_dir)
     settings = list(args.settings) + ([f"seed={args.seed}"] if args.seed is not None else [])
     path = Path(args.config) if args.config else None
     table = configuration.read_table(path) if path else {}
@@ -119,6 +118,8 @@ def main(args: argparse.Namespace) -> int:
             "made from it: braid simulate --like RUN_DIR"
         )
     if path and is_scenario(table):
+        if args.run_dir:
+            raise UsageError(f"--run-dir {args.run_dir}: {path} is a scenario; name a folder for its trace with --out")
         return simulating.main(path, settings, args)
     config = configuration.load(SimConfig, path, settings)
     if args.check_determinism:
@@ -128,7 +129,7 @@ def main(args: argparse.Namespace) -> int:
     ended = world.run(PATIENCE_S, finished)
     result = report(world, ended, time.perf_counter() - begun)
     if args.run_dir:
-        write_run(world, config, Path(args.run_dir))
+        write_run(world, configuration.dump(config), config.settings(), Path(args.run_dir))
     if args.json:
         print(json.dumps(result))
     else:
@@ -141,24 +142,6 @@ def build(config: SimConfig, codec: bool) -> VirtualWorld:
     """The world of a config, about to start."""
     physics = WorldConfig(link=config.link, codec=codec, supervisor="supervisor")
     return cluster(config.settings(), physics)
-
-
-def write_run(world: VirtualWorld, config: SimConfig, folder: Path) -> None:
-    """Fill a folder as a live run does, so that `braid report` reads it."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists and is not empty; name another --run-dir")
-    (folder / "events").mkdir(parents=True)
-    (folder / "config.toml").write_text(configuration.dump(config), encoding="utf-8")
-    (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(config.settings()), indent=1))
-    numbers = MetricsFile({"run_dir": str(folder)}, None, None)
-    log = EventLogWriter(folder / "events" / f"world{SUFFIX}", "virtual", config.seed)
-    for decision in world.decisions:
-        log.decision(decision)
-    for at_ns, actor, name, value in world.notes:
-        log.number(at_ns, actor, name, value)
-        numbers.write(actor, ((name, at_ns, value),))
-    log.close()
-    numbers.close()
 
 
 def check(config: SimConfig, codec: bool) -> int:

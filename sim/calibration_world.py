@@ -125,8 +125,18 @@ class Rewards:
 
 def predict(one: Calibration, settings: dict[str, Any], first: int) -> Window:
     """A run of these settings from version `first` on, as a live run is measured."""
+    return observed(played(one, settings), settings, first)
+
+
+def played(one: Calibration, settings: dict[str, Any]) -> VirtualWorld:
+    """The world of a prediction, at its end."""
     world = simulated(one, settings)
     world.run(PATIENCE_S, finished)
+    return world
+
+
+def observed(world: VirtualWorld, settings: dict[str, Any], first: int) -> Window:
+    """What is measured of a world, as of a live run."""
     numbers = [Number(*note) for note in world.notes]
     records: list[Record] = sorted([*world.decisions, *numbers], key=lambda record: record.at_ns)
     return measure(records, settings, first)

@@ -122,3 +122,18 @@ def test_the_commands_write_and_compare(run, tmp_path, capsys):
     assert main(["simulate", "--like", str(run), "--costs", costs, "--json"]) == 0
     both = json.loads(capsys.readouterr().out)
     assert both["predicted"]["versions"] == both["measured"]["versions"] > 5
+
+
+def test_a_prediction_is_left_as_a_run_that_a_report_draws(tmp_path, capsys):
+    live, folder = written(tmp_path / "live", settings()), tmp_path / "predicted"
+    (live / "config.toml").write_text("seed = 3\n")
+    assert main(["calibrate", str(live), "--cores", "4"]) == 0
+    words = ["simulate", "--like", str(live), "--run-dir", str(folder)]
+    assert main(words) == 0
+    assert (folder / "config.toml").read_text() == "seed = 3\n"
+    (live / "metrics.jsonl").write_bytes((folder / "metrics.jsonl").read_bytes())
+    assert main(["report", str(live), "--against", str(folder)]) == 0
+    assert (live / "report" / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "not empty; name another --run-dir" in capsys.readouterr().err
