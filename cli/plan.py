@@ -10,17 +10,12 @@ import argparse
 import dataclasses
 import json
 import os
-import sys
-import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
-
-from rich import progress as rich
-from rich.console import Console
 
 from buffers.errors import UsageError
 from cli import configuration, simulating
+from cli.progress_bar import ProgressBar
 from sim.costs.model import model as find_model
 from sim.outcome import WHY
 from sim.scenario import Scenario
@@ -28,8 +23,6 @@ from sim.search import GOALS, PARTS, Findings, Found, search, size, space
 
 NAME = "plan"
 HELP = "search for the split, layout and schedule with which a cluster trains fastest"
-EVERY_S = 5.0
-"""Between two plain lines of progress."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -196,47 +189,16 @@ def winner(one: Scenario, found: Found) -> str:
     return "".join(f"# {line}\n" for line in said) + "\n" + configuration.written(table)
 
 
-class Bar:
-    """Progress on the standard error: a bar with the time left, or a line now and then where nobody looks."""
-
-    def __init__(self) -> None:
-        self._began = self._told = time.monotonic()
-        self._bar: rich.Progress | None = None
-        self._task = rich.TaskID(0)
-        if sys.stderr.isatty():
-            columns = (
-                rich.BarColumn(),
-                rich.MofNCompleteColumn(),
-                rich.TextColumn("{task.description}"),
-                rich.TimeRemainingColumn(),
-            )
-            self._bar = rich.Progress(*columns, console=Console(file=sys.stderr))
-            self._task = self._bar.add_task("")
-
-    def __enter__(self) -> Bar:
-        """Show it."""
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave it as it stands."""
-        if self._bar is not None:
-            self._bar.stop()
+class Bar(ProgressBar):
+    """The progress of a search on the error stream."""
 
     def show(self, findings: Findings, goal: str) -> None:
         """Show how far a search is."""
         done = findings.seen if findings.exhaustive else findings.simulated
         best = f"best {abs(findings.best[0].value):,.1f} {goal}" if findings.best else "none yet"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=findings.planned, description=best)
-            return
-        now = time.monotonic()
-        if now - self._told > EVERY_S:
-            self._told = now
-            left_s = (findings.planned - done) * (now - self._began) / max(1, done)
-            print(
-                f"{done:,} of {findings.planned:,} settings  {best}  {left_s:.0f} s left", file=sys.stderr, flush=True
-            )
+
+        def line(seconds: float) -> str:
+            left_s = (findings.planned - done) * seconds / max(1, done)
+            return f"{done:,} of {findings.planned:,} settings  {best}  {left_s:.0f} s left"
+
+        self.update(done, findings.planned, best, line)

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from actors.eventlog import read_events
-from actors.timeline import timeline
+from actors.timeline import CARD_WAIT_NS, timeline
 from tests.end_to_end.test_live_cast_survives_kills import GROUP, Run, assert_nothing_is_lost_or_trained_twice, settings
 
 VERSIONS = 5
@@ -78,8 +78,11 @@ def test_turns_and_updates_never_overlap_and_every_wish_is_granted_in_its_turn(r
 def test_waits_for_the_card_stand_in_the_trace_with_their_reason(records):
     slices = timeline(records, GROUP).slices
     waits = Counter((one.actor, one.name) for one in slices if one.category == "wait")
-    assert waits["learner", "wait: g0 has the card"] >= 1
-    assert waits["g0", "wait: learner has the card"] >= 1
+    turns = [turn for turn in turns_of(records) if turn[0] - turn[3] > CARD_WAIT_NS]
+    waited = Counter((actor, f"wait: {behind} has the card") for _, _, actor, _, behind in turns)
+    assert {key: waits[key] for key in waited} == waited, "a slice for each wait, under the name of who had the card"
+    assert waited["learner", "wait: g0 has the card"] >= 1
+    assert waited["g0", "wait: learner has the card"] > VERSIONS
     mine = sorted(
         (one.begin_ns, one.end_ns) for one in slices if one.actor == "g0" and one.category in ("wait", "card")
     )
