@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.bench.runs import SCRATCH, Run, train
+from tests.bench.runs import RUNS, Run, train
 
 SEEDS = (201, 202, 203, 204, 205)
 
 
 def run() -> Iterator[dict[str, Any]]:
     for seed in SEEDS:
-        yield line(seed, train(seed, {"model.cache": SCRATCH.name}))
+        yield line(seed, train(seed, {"model.cache": str(RUNS / "cache")}))
 
 
 def line(seed: int, result: Run) -> dict[str, Any]:

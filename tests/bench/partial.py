@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.bench import learning
-from tests.bench.runs import SCRATCH, train
+from tests.bench.runs import RUNS, train
 
 PEER = "without partial rollouts"
 
 
 def run() -> Iterator[dict[str, Any]]:
     for seed in learning.SEEDS:
-        cache = {"model.cache": SCRATCH.name}
+        cache = {"model.cache": str(RUNS / "cache")}
         both = train(seed, cache), train(seed, {**cache, "schedule.partial": False})
         cut, whole = (learning.line(seed, one) for one in both)
         yield {

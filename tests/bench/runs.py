@@ -1,14 +1,18 @@
 """Whole runs of `braid train` for benchmarks: an example with some keys changed, in a folder of its own.
 
 Seconds and memory are those of the whole command, with all its processes. Memory is their proportional set size (a page
-that n processes share counts as 1/n in each), read once a second. The folders are removed when the benchmark ends.
+that n processes share counts as 1/n in each), read once a second. The folders are removed when the benchmark ends,
+unless `BRAID_BENCH_RUNS` names one to keep them in: there a run that two benchmarks ask for, or a benchmark that is
+started once more, is not made twice (it is known by its config and settings, not by the code that ran it).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,19 +27,23 @@ from actors.sinks.metrics_file import Row, read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRATCH = tempfile.TemporaryDirectory(prefix="braid-bench-")
+RUNS = Path(os.environ.get("BRAID_BENCH_RUNS", SCRATCH.name)).absolute()
 EXAMPLE = "examples/cpu_reasoning.toml"
+COST = "cost.json"
+"""Beside a run: what its command cost."""
 
 
 class Run:
     """A finished run: its summary, its numbers, and what the command cost."""
 
-    def __init__(self, folder: Path, wall_s: float, prepare_s: float, peak_bytes: int, training_cpu_s: float) -> None:
+    def __init__(self, folder: Path) -> None:
+        cost = json.loads((folder.parent / COST).read_text())
         self.folder = folder
-        self.wall_s = wall_s
-        self.prepare_s = prepare_s
+        self.wall_s: float = cost["wall_s"]
+        self.prepare_s: float = cost["prepare_s"]
         """Until the cast started: config, warm-up (or its cached result), prompts."""
-        self.peak_bytes = peak_bytes
-        self.training_cpu_s = training_cpu_s
+        self.peak_bytes: int = cost["peak_bytes"]
+        self.training_cpu_s: float = cost["training_cpu_s"]
         """Of all processes since then, read once a second."""
         self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         self.rows: list[Row] = list(read_metrics(folder))
@@ -57,10 +65,17 @@ class Run:
 
 def train(seed: int, settings: Mapping[str, object], config: str = EXAMPLE) -> Run:
     """Run a config to its end; raises with the tail of its output if it fails."""
-    folder = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run"
-    words = [sys.executable, "-m", "cli", "train", config, "--seed", str(seed), "--run-dir", str(folder)]
+    words = [config, "--seed", str(seed)]
     for key, value in settings.items():
         words += ["--set", f"{key}={json.dumps(value) if isinstance(value, bool) else value}"]
+    name = hashlib.sha256("\0".join([*words, (ROOT / config).read_text()]).encode()).hexdigest()[:12]
+    parent = RUNS / name if "BRAID_BENCH_RUNS" in os.environ else Path(tempfile.mkdtemp(dir=RUNS))
+    folder = parent / "run"
+    if (parent / COST).exists():
+        return Run(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    parent.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, "-m", "cli", "train", *words, "--run-dir", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     began, prepared, peak = time.monotonic(), 0.0, 0
     cpu_s: dict[int, float] = {}
@@ -78,7 +93,9 @@ def train(seed: int, settings: Mapping[str, object], config: str = EXAMPLE) -> R
         if process.returncode:
             output.seek(0)
             raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}:\n{output.read()[-2000:]}")
-    return Run(folder, wall_s, prepared, peak, sum(cpu_s.values()))
+    cost = {"wall_s": wall_s, "prepare_s": prepared, "peak_bytes": peak, "training_cpu_s": sum(cpu_s.values())}
+    (parent / COST).write_text(json.dumps(cost))
+    return Run(folder)
 
 
 def tree_cpu_s(pid: int) -> dict[int, float]:
