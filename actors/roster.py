@@ -37,6 +37,8 @@ class Pace(msgspec.Struct, frozen=True):
     """A lease that its holder does not keep is taken back after this long."""
     hang_s: float = 30.0
     """The supervisor kills an actor that was silent for this long."""
+    start_s: float = 120.0
+    """An actor that has just been started may be silent for this long, if that is longer: its process imports."""
     stop_s: float = 4.0
     """Actors that have not stopped orderly after this long are killed."""
 

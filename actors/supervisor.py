@@ -47,7 +47,7 @@ class Supervisor:
         """Incarnation that everybody starts as: above all that an earlier start of the same run has used."""
         self._book = RestartBook(policy)
         self._heard: dict[str, int] = {}
-        """Running actors -> when they were last heard of (ns)."""
+        """Running actors -> when they were last heard of (ns); in the future: they may still be starting."""
         self._stages = stop_stages(roster, tuple(self._specs))
         self._stage = -1
         self._left: set[str] = set()
@@ -82,7 +82,7 @@ class Supervisor:
 
     def _spawn(self, name: str, incarnation: int, context: Context) -> None:
         self._book.started(name, incarnation)
-        self._heard[name] = context.now
+        self._heard[name] = context.now + ns(max(0.0, self._pace.start_s - self._pace.hang_s))
         context.decide("spawn", name, incarnation)
         context.spawn(self._specs[name], incarnation)
 

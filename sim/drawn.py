@@ -93,6 +93,7 @@ def _draw_shape(draw: random.Random) -> dict[str, Any]:
             "ask_timeout_s": draw.choice([0.1, 0.4]),
             "lease_s": draw.choice([0.4, 2.0]),
             "hang_s": 1.5,
+            "start_s": 0.0,
             "stop_s": 1.0,
         },
         "restarts": {"backoff_s": 0.02, "max_backoff_s": 0.5, "budget": 60},

@@ -102,6 +102,7 @@ def draw_live(seed: int) -> LivePlan:
             "ask_timeout_s": draw.choice([0.3, 1.0]),
             "lease_s": draw.choice([1.0, 5.0]),
             "hang_s": draw.choice([2.0, 10.0]),
+            "start_s": 10.0,
             "stop_s": 3.0,
         },
         "restarts": {"backoff_s": 0.1, "budget": 40},

@@ -4,7 +4,7 @@ from actors.kernel.asks import Window
 from sim.network import Link
 from sim.plan import Plan
 
-PACE = {"heartbeat_s": 0.1, "ask_timeout_s": 0.4, "lease_s": 2.0, "hang_s": 1.5, "stop_s": 1.0}
+PACE = {"heartbeat_s": 0.1, "ask_timeout_s": 0.4, "lease_s": 2.0, "hang_s": 1.5, "start_s": 0.0, "stop_s": 1.0}
 
 
 def cast_plan(
