@@ -57,20 +57,32 @@ def timelines(named: Sequence[tuple[str, Timeline]]) -> bytes:
     figure = Figure(figsize=(11, sum(heights)), layout="constrained")
     plots = figure.subplots(len(named), 1, height_ratios=heights, squeeze=False)[:, 0]
     for plot, (name, line), places in zip(plots, named, rows, strict=True):
-        height = {place: number for number, place in enumerate(places)}
+        height, middles = spread(places)
         for one, lane in drawn(line):
             colour = (
                 SHADES[one.version % len(SHADES)] if one.category == "segment" else COLOURS.get(one.category, "#888")
             )
             width = max(one.end_ns - one.begin_ns, line.end_ns // 2000) / NS
             plot.barh(height[one.actor, lane], width, left=one.begin_ns / NS, height=0.9, color=colour)
-        firsts: dict[str, list[int]] = {}
-        for (actor, _), number in height.items():
-            firsts.setdefault(actor, []).append(number)
-        plot.set_yticks([sum(numbers) / len(numbers) for numbers in firsts.values()], list(firsts), fontsize=8)
+        plot.set_yticks(list(middles.values()), list(middles), fontsize=8)
         plot.invert_yaxis()
         plot.set(title=name, xlabel="seconds")
     return png(figure)
+
+
+def spread(places: Sequence[tuple[str, int]]) -> tuple[dict[tuple[str, int], float], dict[str, float]]:
+    """Where each row (actor, lane) is drawn, and the middle of each actor's rows, far enough apart for their names."""
+    height: dict[tuple[str, int], float] = {}
+    middles: dict[str, float] = {}
+    least, top = 0.07 * len(places), 0.0
+    for actor in dict.fromkeys(actor for actor, _ in places):
+        mine = [place for place in places if place[0] == actor]
+        block = max(len(mine), least)
+        middles[actor] = top + (block - 1) / 2
+        for number, place in enumerate(mine):
+            height[place] = middles[actor] + number - (len(mine) - 1) / 2
+        top += block
+    return height, middles
 
 
 def drawn(line: Timeline) -> list[tuple[Slice, int]]:

@@ -89,7 +89,10 @@ def line(board: Board, evaluated: bool) -> str:
     if board.get("reward") is not None:
         parts.append(f"reward {shown(board, 'reward', '.2f')}  tokens {shown(board, 'response_tokens', '.0f')}")
         parts.append(f"lag {shown(board, 'lag_mean', '.1f')} (max {shown(board, 'lag_max', '.0f')})")
-    parts.append(f"generated {board.rate('decoded_tokens'):.0f}/s  trained {board.rate('trained_tokens'):.0f}/s")
+    if not board.version and board.get("decoded_tokens") is None:
+        parts.append("starting")
+    else:
+        parts.append(f"generated {board.rate('decoded_tokens'):.0f}/s  trained {board.rate('trained_tokens'):.0f}/s")
     if evaluated:
         parts.append(f"held-out {accuracy(board)}")
     if board.left_s is not None:

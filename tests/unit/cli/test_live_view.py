@@ -12,7 +12,7 @@ from cli.board import Board
 from cli.main import main
 from cli.progress import Progress
 from cli.top import Tail
-from cli.view import clock, panel
+from cli.view import clock, line, panel
 
 
 def board(*rows, versions=20, eta=3):
@@ -51,6 +51,11 @@ def test_rates_and_idle_shares_are_those_of_the_last_half_minute():
     one.take("replay", "live", 100.0, 1.0)
     assert one.rate("decoded_tokens") == 0.0
     assert one.idle_shares()["learner"] == 1.0
+
+
+def test_a_plain_line_tells_of_rates_once_there_are_any():
+    assert line(board(*RUN[:1]), evaluated=False).endswith("version 0/20  starting")
+    assert "generated 500/s  trained 100/s" in line(board(*RUN), evaluated=False)
 
 
 def test_the_view_shows_what_matters():

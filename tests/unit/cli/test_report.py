@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from actors.sinks.samples_file import Piece, Text
 from actors.timeline import Slice, Timeline
 from cli import report
 from cli.main import main
+from cli.plots import spread
 from tests.unit.actors.test_timeline import check_schema
 
 SMALL = ["schedule.versions=3", "schedule.batch=8", "schedule.group=4", "schedule.updates_per_version=1", "prompts=40",
@@ -90,3 +92,13 @@ def test_a_run_without_its_event_log_is_one_clear_line_and_nothing_is_written(ru
     assert error.count("\n") == 1
     assert not (tmp_path / "report").exists()
     assert main(["report", str(runs[0]), "--against", str(tmp_path)]) == 2
+
+
+def test_names_of_a_timeline_keep_their_distance_and_rows_do_not_overlap():
+    places = [("generator", lane) for lane in range(60)] + [("learner", 0), ("replay", 0), ("replay", 1)]
+    height, middles = spread(places)
+    assert list(middles) == ["generator", "learner", "replay"]
+    rows, names = list(height.values()), list(middles.values())
+    assert all(b - a >= 1 for a, b in pairwise(rows))
+    assert all(b - a > 0.06 * len(places) for a, b in pairwise(names))
+    assert middles["replay"] == sum(height["replay", lane] for lane in (0, 1)) / 2
