@@ -15,6 +15,7 @@ import pytest
 
 from actors.kernel.context import ActorSpec
 from actors.live.launch import LaunchConfig, Launcher
+from actors.live.places import REP_MOVSB
 from buffers.errors import ContractError
 from tests.conformance.live_world import LiveWorldUnderTest
 from tests.conformance.world import fields, probe, times
@@ -227,6 +228,7 @@ import sys, signal
 from pathlib import Path
 from actors.kernel.context import ActorSpec
 from actors.live.launch import LaunchConfig, Launcher
+from actors.live.places import REP_MOVSB
 from tests.end_to_end.live_probes import KINDS
 folder = sys.argv[1]
 specs = [ActorSpec(n, "tests.end_to_end.live_probes:Fragile", {"folder": folder}) for n in ("a", "b")]
@@ -272,6 +274,24 @@ def test_nothing_is_left_running_when_the_launcher_is_interrupted_or_killed(tmp_
         for pid in pids:
             if is_running(pid):
                 os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("given", "holds"),
+    [
+        ("", f"{REP_MOVSB}={1 << 30}"),
+        ("glibc.malloc.arena_max=4", f"glibc.malloc.arena_max=4:{REP_MOVSB}={1 << 30}"),
+        (f"{REP_MOVSB}=4096", f"{REP_MOVSB}=4096"),
+    ],
+)
+def test_processes_copy_by_vector_registers_unless_a_person_set_it_otherwise(
+    world, tmp_path, monkeypatch, given, holds
+):
+    monkeypatch.setenv("GLIBC_TUNABLES", given)
+    start(world, [spec("solid", "Fragile", folder=str(tmp_path))])
+    environ = Path(f"/proc/{pid_of(world, 'solid')}/environ")
+    expected = f":GLIBC_TUNABLES={holds}:".encode()  # the C library ends each setting with a zero as it reads them
+    assert wait_for(lambda: expected in b":%s:" % environ.read_bytes().replace(b"\0", b":"))
 
 
 def test_an_incarnation_that_does_not_follow_is_refused(world, tmp_path):
