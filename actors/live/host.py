@@ -99,7 +99,7 @@ class Host:
         self.keys = keys
         self.directory = config.directory
         self.codec = Codec((*(load(kind) for kind in config.kinds), *control.CONTROL_KINDS))
-        self._encode = self.codec.encode
+        self._encode = self.codec.encode_lent
         self._decode = self.codec.decode
         self.lives: dict[str, Life] = {}
         self.routes: dict[str, Callable[[Envelope], None]] = {}

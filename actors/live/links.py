@@ -9,7 +9,7 @@ exceeds it is counted, never lost in silence. What a dead peer had not read is l
 
 What one turn of the loop sends to a peer travels as one packet: a single envelope as it is, several behind the byte
 0xC1 (which begins no MessagePack object), each after its length. That saves the price of the transport for small
-messages and costs no time, since a packet leaves before the loop waits.
+messages and costs no time, since a packet leaves before the loop waits. A large envelope leaves at once and alone.
 
 High-water marks count packets: they bound control traffic, and the byte windows of asks bound what bulk can lie in
 queues. An envelope is encoded when it is sent, so a buffer in it may be overwritten at once. A packet has exactly one
@@ -119,15 +119,19 @@ class Link:
         if address:
             self.reach(address)
 
-    def send(self, data: bytes) -> None:
-        """Send, or keep for later; never waits."""
+    def send(self, data: bytes | bytearray) -> None:
+        """Send, or keep a copy for later; never waits."""
         if self.absent:
             self.dropped += 1
             return
         packet = self._packet
+        if len(data) >= PACKET_BYTES:
+            self.seal()
+            self._go(data, 1)
+            return
         if not packet:
             self._loop.before_wait(self.seal)
-        packet.append(data)
+        packet.append(bytes(data))
         self._packet_bytes += len(data)
         if self._packet_bytes >= PACKET_BYTES or len(packet) >= PACKET_MESSAGES:
             self.seal()
@@ -194,13 +198,16 @@ class Link:
         data = packet[0] if count == 1 else pack(packet)
         packet.clear()
         self._packet_bytes = 0
+        self._go(data, count)
+
+    def _go(self, data: bytes | bytearray, count: int) -> None:
         if self._outbox:
-            self._hold(data, count)
+            self._hold(bytes(data), count)
             return
         try:
             self._send(data, zmq.NOBLOCK)
         except zmq.Again:
-            self._hold(data, count)
+            self._hold(bytes(data), count)
         else:
             self.sent += count
 

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from actors.eventlog import EventLogWriter
 from actors.kernel.backend import Envelope
 
+Lent = bytes | bytearray
+"""An encoded envelope; an array of bytes is overwritten by the next one."""
+
 PERIOD_NS = 1_000_000_000
 
 
@@ -19,7 +22,7 @@ class Traffic:
         self._counts: dict[type, list[int]] = {}
         self._told_ns = began_ns
 
-    def counted(self, encode: Callable[[Envelope], bytes], envelope: Envelope) -> bytes:
+    def counted(self, encode: Callable[[Envelope], Lent], envelope: Envelope) -> Lent:
         """Encode an envelope, and count it for its message's class."""
         data, kind = encode(envelope), type(envelope.message)
         count = self._counts.get(kind)

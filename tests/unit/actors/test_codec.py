@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.kernel.backend import Envelope
-from actors.kernel.codec import MAX_NAME, WIRE_VERSION, Codec
+from actors.kernel.codec import KEPT_BYTES, MAX_NAME, WIRE_VERSION, Codec
 from actors.live.control import CONTROL_KINDS
 from actors.messages import KINDS, Append, Settled
 from buffers.errors import WireError
@@ -95,6 +95,7 @@ def test_every_kind_comes_back_as_it_was_and_an_independent_decoder_reads_the_sa
         assert type(back.message) is kind
         assert back == envelope
         assert CODEC.decode(memoryview(data)) == envelope
+        assert bytes(CODEC.encode_lent(envelope)) == data
         found = msgpack.unpackb(data, raw=False, strict_map_key=False)
         assert found == [
             WIRE_VERSION,
@@ -124,6 +125,25 @@ def test_arrays_travel_as_binary_and_cost_eight_bytes_a_token():
     assert 8000 < len(data) < 8100
     _, payload, *_ = msgpack.unpackb(data)[-1][-1]
     assert [type(part) for part in payload] == [str, bytes, bytes]
+
+
+def test_what_is_lent_is_overwritten_by_the_next_and_a_large_buffer_is_not_kept():
+    codec = Codec(KINDS)
+
+    def append(tokens):
+        message = Append(1, 1, Segment(0, token_arrays([7] * tokens, [-1.0] * tokens), ((1, tokens),), (), "cut"))
+        return Envelope("replay", "generator-0", 1, 1, 0, 0, message)
+
+    first = codec.encode_lent(append(1000))
+    assert first == codec.encode(append(1000))
+    second = codec.encode_lent(append(10))
+    assert second is first
+    assert second == codec.encode(append(10))
+    large = codec.encode_lent(append(KEPT_BYTES // 8))
+    assert large == codec.encode(append(KEPT_BYTES // 8))
+    small = codec.encode_lent(append(10))
+    assert small is not large
+    assert small == codec.encode(append(10))
 
 
 @pytest.mark.parametrize(
