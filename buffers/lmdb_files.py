@@ -28,7 +28,17 @@ import lmdb
 
 from buffers.errors import CorruptStore, UsageError
 from buffers.lmdb_pages import FILE, Account, Pages
-from buffers.sealed import COMMIT_KEY, COMPACTED_KEY, FORMAT, FORMAT_KEY, pack_numbers, seal, unpack_numbers, unseal
+from buffers.sealed import (
+    COMMIT_KEY,
+    COMPACTED_KEY,
+    FORMAT,
+    FORMAT_KEY,
+    Bytes,
+    pack_numbers,
+    seal,
+    unpack_numbers,
+    unseal,
+)
 
 NEW = "new.mdb"
 OWNER = "owner.lock"
@@ -116,15 +126,25 @@ def named(file: Path) -> Iterator[None]:
         raise CorruptStore(f"{file} is damaged: {error}; restore it from a copy") from error
 
 
-def below_prefix(txn: Any, prefix: bytes, values: bool = True) -> Iterator[tuple[bytes, bytes]]:
-    """Everything whose key begins with `prefix`, in order; without `values`, nothing of them is read."""
+def below_prefix(txn: Any, prefix: bytes) -> Iterator[tuple[bytes, Bytes]]:
+    """Everything whose key begins with `prefix`, in order; in a transaction of buffers, values lie in the map."""
     with txn.cursor() as cursor:
         if cursor.set_range(prefix):
-            for entry in cursor.iternext(values=values):
-                key, value = entry if values else (entry, b"")
+            for found, value in cursor.iternext():
+                key = bytes(found)
                 if not key.startswith(prefix):
                     return
                 yield key, value
+
+
+def keys_below(txn: Any, prefix: bytes) -> Iterator[bytes]:
+    """Keys that begin with `prefix`, in order; nothing of their values is read."""
+    with txn.cursor() as cursor:
+        if cursor.set_range(prefix):
+            for key in cursor.iternext(values=False):
+                if not key.startswith(prefix):
+                    return
+                yield key
 
 
 def worth_compacting(account: Account, config: LmdbConfig) -> bool:

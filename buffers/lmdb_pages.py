@@ -33,7 +33,7 @@ from typing import NamedTuple, NoReturn
 
 from buffers.errors import CorruptStore
 from buffers.rows import describe_key
-from buffers.sealed import COMMIT_KEY, FORMAT_KEY, fits, unpack_numbers
+from buffers.sealed import COMMIT_KEY, FORMAT_KEY, SUM_BYTES, fits, unpack_numbers
 
 FILE = "data.mdb"
 MAGIC = 0xBEEFC0DE
@@ -176,7 +176,7 @@ class Pages:
     def _check_commit(self, header: Header) -> None:
         """The tree of a header was written by the header's transaction."""
         value = self._marks(header).get(COMMIT_KEY, b"")
-        if value and fits(COMMIT_KEY, value) and unpack_numbers(value[4:]) == (header.transaction,):
+        if value and fits(COMMIT_KEY, value) and unpack_numbers(value[SUM_BYTES:]) == (header.transaction,):
             return
         self._damaged(f"the header of transaction {header.transaction} does not fit its rows")
 

@@ -22,7 +22,7 @@ from typing import IO, Any
 import lmdb
 
 from buffers.errors import CorruptStore, UsageError
-from buffers.lmdb_files import OWNER, READERS, TABLE, below_prefix, check_format, compactions, named
+from buffers.lmdb_files import OWNER, READERS, TABLE, below_prefix, check_format, compactions, keys_below, named
 from buffers.lmdb_pages import FILE, Account, Pages
 from buffers.rows import ROW_TYPES, SEGMENT, Row, segments_key
 from buffers.sealed import unseal_row
@@ -90,7 +90,7 @@ class StoreReader:
     def segment_counts(self) -> dict[int, int]:
         """Trajectory -> its stored segments; no segment is read."""
         counts: dict[int, int] = {}
-        for key, _ in below_prefix(self._txn, SEGMENT, values=False):
+        for key in keys_below(self._txn, SEGMENT):
             trajectory = int.from_bytes(key[1:9], "big")
             counts[trajectory] = counts.get(trajectory, 0) + 1
         return counts

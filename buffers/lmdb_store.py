@@ -4,7 +4,8 @@
                                                      |
                                                      +--> Durable(up_to), only after the disk has it
 
-Every value carries a checksum of its key and bytes; a value that does not fit is named and refused, never decoded.
+Every value carries a checksum of its key and bytes; a value that does not fit is named and refused, never decoded. It
+is checked and decoded where it lies in the map: what a row holds is copied once.
 Every commit signs itself with its number. The map grows by doubling, after dead readers were struck from LMDB's table:
 what they had read may be overwritten again. The folder, its file's check and its compaction: `buffers/lmdb_files.py`.
 """
@@ -22,7 +23,7 @@ import msgspec
 
 from buffers.errors import ContractError, UsageError
 from buffers.lmdb_files import LmdbConfig as LmdbConfig
-from buffers.lmdb_files import below_prefix, named, open_owned, own, stamp
+from buffers.lmdb_files import below_prefix, keys_below, named, open_owned, own, stamp
 from buffers.lmdb_pages import FILE
 from buffers.recent import Recent
 from buffers.rows import ROW_TYPES, SEGMENT, Row, Transaction, segments_key
@@ -91,9 +92,9 @@ class LmdbStore:
             known, row = self._recent.row(key)
         if known:
             return row
-        with self._mapped, named(self._file), self._env.begin() as txn:
+        with self._mapped, named(self._file), self._env.begin(buffers=True) as txn:
             value = txn.get(key)
-        return None if value is None else self._row(key, value)
+            return None if value is None else unseal_row(key, value, self._file)
 
     def segments(self, trajectory: int) -> tuple[Segment, ...]:
         """All segments of a trajectory in order of their start."""
@@ -102,21 +103,18 @@ class LmdbStore:
             on_disk, recent = self._recent.segments(prefix)
         found: dict[bytes, Row] = {}
         if on_disk:
-            with self._mapped, named(self._file), self._env.begin() as txn:
-                values = list(below_prefix(txn, prefix))
-            found = {key: self._row(key, value) for key, value in values}
+            with self._mapped, named(self._file), self._env.begin(buffers=True) as txn:
+                found = {key: unseal_row(key, value, self._file) for key, value in below_prefix(txn, prefix)}
         found.update(recent)
         return tuple(row for _, row in sorted(found.items()) if isinstance(row, Segment))
 
     def rows(self) -> Iterator[tuple[bytes, Row]]:
         """All rows except segments, in order of their keys; waits until what was written is on the disk."""
         self.flush()
-        values: list[tuple[bytes, bytes]] = []
-        with self._mapped, named(self._file), self._env.begin() as txn:
-            for kind in sorted(ROW_TYPES):
-                if kind != SEGMENT:
-                    values.extend(below_prefix(txn, kind))
-        return iter([(key, self._row(key, value)) for key, value in values])
+        with self._mapped, named(self._file), self._env.begin(buffers=True) as txn:
+            kinds = (kind for kind in sorted(ROW_TYPES) if kind != SEGMENT)
+            values = (put for kind in kinds for put in below_prefix(txn, kind))
+            return iter([(key, unseal_row(key, value, self._file)) for key, value in values])
 
     def flush(self) -> None:
         """Wait until everything written is durable, or the store has failed."""
@@ -180,7 +178,7 @@ class LmdbStore:
                         if row is not None:
                             txn.put(key, self._sealer.seal(key, row))
                         elif key[:1] == SEGMENT:
-                            for below, _ in list(below_prefix(txn, key, values=False)):
+                            for below in list(keys_below(txn, key)):
                                 txn.delete(below)
                         else:
                             txn.delete(key)
@@ -208,6 +206,3 @@ class LmdbStore:
             self._durable = sequence
             self._changed.notify_all()
         self._emit(Durable(sequence))
-
-    def _row(self, key: bytes, value: bytes) -> Row:
-        return unseal_row(key, value, self._file)

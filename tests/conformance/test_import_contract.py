@@ -29,6 +29,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "wandb": ("actors/sinks/wandb_sink.py",),
     "msgpack": ("actors/eventlog.py",),
     "lmdb": ("buffers/*",),
+    "xxhash": ("buffers/sealed.py",),
     "numba": ("buffers/priority_tree.py",),
     "hypothesis": ("buffers/testing/*",),
     "math_verify": ("rewards/math_equal.py",),

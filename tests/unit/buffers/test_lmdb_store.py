@@ -75,6 +75,19 @@ def test_reads_see_what_is_not_on_disk_yet(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_was_read_stays_when_its_pages_are_used_again(tmp_path: Path) -> None:
+    store = open_at(tmp_path)
+    store.write(((segment_key(1, 0), real(0, 900)), (group_key(1), GroupRow(1, 0, 3, 1, 2, 0))))
+    store.flush()
+    (segment,), group = store.segments(1), store.read(group_key(1))
+    store.write(((segments_key(1), None), (group_key(1), None)))
+    for n in range(2, 9):
+        store.flush()
+        store.write(((segment_key(n, 0), real(n, 900)), (group_key(n), GroupRow(n, n, n, n, n, n))))
+    store.close()
+    assert (segment, group) == (real(0, 900), GroupRow(1, 0, 3, 1, 2, 0))
+
+
 def test_transactions_are_reported_durable_in_order_and_each_once(tmp_path: Path) -> None:
     events: list[Durable | StoreFailed] = []
     store = open_at(tmp_path, events=events)
@@ -166,11 +179,12 @@ def test_a_second_owner_is_refused_and_the_first_goes_on(tmp_path: Path) -> None
 
 
 def test_another_format_and_a_foreign_folder_are_refused(tmp_path: Path) -> None:
-    open_at(tmp_path / "newer").close()
-    with lmdb.open(str(tmp_path / "newer")) as env, env.begin(write=True) as txn:
-        txn.put(b"\x00format", b"braid 3")
-    with pytest.raises(UsageError, match="format 'braid 3'"):
-        open_at(tmp_path / "newer")
+    for name in ("braid 2", "braid 4"):
+        open_at(tmp_path / name).close()
+        with lmdb.open(str(tmp_path / name)) as env, env.begin(write=True) as txn:
+            txn.put(b"\x00format", name.encode())
+        with pytest.raises(UsageError, match=f"format '{name}'; this Braid reads 'braid 3'"):
+            open_at(tmp_path / name)
     with lmdb.open(str(tmp_path / "foreign")) as env, env.begin(write=True) as txn:
         txn.put(b"hello", b"world")
     with pytest.raises(UsageError, match="no Braid store"):
