@@ -13,7 +13,6 @@ what they had read may be overwritten again. The folder, its file's check and it
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,14 @@ from buffers.errors import ContractError, UsageError
 from buffers.lmdb_files import LmdbConfig as LmdbConfig
 from buffers.lmdb_files import below_prefix, keys_below, named, open_owned, own, stamp
 from buffers.lmdb_pages import FILE
-from buffers.recent import Recent
+from buffers.recent import Batch, Recent
 from buffers.rows import ROW_TYPES, SEGMENT, Row, Transaction, segments_key
 from buffers.sealed import Sealer, unseal_row
-from buffers.segment import Segment, charged_bytes
+from buffers.segment import Segment
 from buffers.store import Durable, Emit, Store, StoreFailed
 
 COMMIT_BYTES = 64 << 20
 """One LMDB transaction takes no more than about this much."""
-ROW_BYTES = 256
-"""What a row takes besides tokens, about."""
 
 
 def open_store(config: Mapping[str, Any], emit: Emit, clock: object) -> Store:
@@ -60,9 +57,8 @@ class LmdbStore:
             self._lock_file.close()
             raise
         self._page_bytes = self._env.stat()["psize"]
-        self._recent = Recent()
+        self._recent = Recent(COMMIT_BYTES)
         self._sealer = Sealer()
-        self._waiting: deque[tuple[int, Transaction]] = deque()
         self._changed = threading.Condition()
         self._mapped = threading.Lock()
         """Held by each read, and while the map grows: LMDB allows no transaction then."""
@@ -81,9 +77,8 @@ class LmdbStore:
             if self._closing:
                 raise ContractError("write to a closed store")
             self._written += 1
-            self._recent.take(self._written, transaction)
-            self._waiting.append((self._written, transaction))
-            self._changed.notify_all()
+            if self._recent.take(self._written, transaction):
+                self._changed.notify_all()
             return self._written
 
     def read(self, key: bytes) -> Row | None:
@@ -137,50 +132,36 @@ class LmdbStore:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
-                if not self._waiting:
+                self._changed.wait_for(lambda: self._recent or self._closing)
+                if not self._recent:
                     return
+                batch = self._recent.oldest()
             try:
-                batch, size = self._batch()
-                self._make_room(size)
-                self._commit(tuple(put for _, transaction in batch for put in transaction))
+                self._make_room(batch.size)
+                self._commit(batch)
             except Exception as error:  # whatever it is, the thread's end must be known to who waits for it
                 with self._changed:
                     self._failed = f"{self._file}: {error}"
                     self._changed.notify_all()
                 self._emit(StoreFailed(self._failed))
                 return
-            self._settle(len(batch))
+            self._settle(batch.last)
 
-    def _batch(self) -> tuple[list[tuple[int, Transaction]], int]:
-        """The next transactions, which stay in the queue until they are durable, and about how many bytes they are."""
-        batch: list[tuple[int, Transaction]] = []
-        size = 0
-        with self._changed:
-            for sequence, transaction in self._waiting:
-                batch.append((sequence, transaction))
-                size += sum(
-                    charged_bytes(row.payload) + ROW_BYTES if isinstance(row, Segment) else ROW_BYTES
-                    for _, row in transaction
-                )
-                if size > COMMIT_BYTES:
-                    break
-        return batch, size
-
-    def _commit(self, rows: Transaction) -> None:
+    def _commit(self, batch: Batch) -> None:
         """One LMDB transaction; the map grows until it fits."""
-        if not rows:
+        puts = batch.puts()
+        if not puts and not batch.removed:
             return
+        seal = self._sealer.seal
         while True:
             try:
-                with self._env.begin(write=True) as txn:
-                    for key, row in rows:
-                        if row is not None:
-                            txn.put(key, self._sealer.seal(key, row))
-                        elif key[:1] == SEGMENT:
-                            for below in list(keys_below(txn, key)):
-                                txn.delete(below)
-                        else:
+                with self._env.begin(write=True) as txn, txn.cursor() as cursor:
+                    for prefix in batch.removed:
+                        for key in list(keys_below(txn, prefix)):
+                            txn.delete(key)
+                    cursor.putmulti((key, seal(key, row)) for key, row in puts if row is not None)
+                    for key, row in puts:
+                        if row is None:
                             txn.delete(key)
                     stamp(txn)
                 return
@@ -198,11 +179,9 @@ class LmdbStore:
             self._env.reader_check()
             self._env.set_mapsize(size)
 
-    def _settle(self, count: int) -> None:
+    def _settle(self, last: int) -> None:
         with self._changed:
-            for _ in range(count):
-                sequence, transaction = self._waiting.popleft()
-                self._recent.settled(sequence, transaction)
-            self._durable = sequence
+            self._recent.settled()
+            self._durable = last
             self._changed.notify_all()
-        self._emit(Durable(sequence))
+        self._emit(Durable(last))

@@ -2,9 +2,9 @@
 
     checksum (8, big-endian: XXH3 of the body, seeded by XXH3 of the key) + body
 
-A value under a wrong key, cut short or with a changed bit does not fit its checksum. zlib's CRC-32
-takes fifteen times as long as XXH3: a sixth of all that an append or a read costs. Marks (`FORMAT_KEY`, `COMMIT_KEY`,
-`COMPACTED_KEY`) begin with a zero byte, which no row's key does; they are the store's own.
+A value under a wrong key, cut short or with a changed bit does not fit its checksum. zlib's CRC-32 takes fifteen times
+as long as XXH3: a sixth of all that an append or a read costs. Marks (`FORMAT_KEY`, `COMMIT_KEY`, `COMPACTED_KEY`)
+begin with a zero byte, which no row's key does; they are the store's own.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ _decode = {kind: msgspec.msgpack.Decoder(row_type).decode for kind, row_type in 
 
 def fits(key: bytes, value: Bytes) -> bool:
     """Whether a stored value is what was written under this key."""
-    with memoryview(value) as whole:
-        return checksum(key, whole[SUM_BYTES:]) == whole[:SUM_BYTES]
+    return checksum(key, memoryview(value)[SUM_BYTES:]) == value[:SUM_BYTES]
 
 
 def checksum(key: bytes, body: Bytes) -> bytes:
@@ -66,8 +65,7 @@ class Sealer:
         """A row as it is stored; the bytes hold it until the next one."""
         value = self._value
         _encoder.encode_into(row, value, SUM_BYTES)
-        with memoryview(value) as whole, whole[SUM_BYTES:] as body:
-            whole[:SUM_BYTES] = checksum(key, body)
+        value[:SUM_BYTES] = checksum(key, memoryview(value)[SUM_BYTES:])
         return value
 
 

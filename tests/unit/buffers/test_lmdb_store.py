@@ -11,6 +11,7 @@ import pytest
 from buffers.errors import ContractError, CorruptStore, UsageError
 from buffers.lmdb_files import stamp
 from buffers.lmdb_store import LmdbConfig, LmdbStore, open_store
+from buffers.recent import Batch
 from buffers.rows import (
     GroupRow,
     PromptRow,
@@ -108,8 +109,8 @@ def test_what_is_written_during_a_commit_is_not_reported_with_it(
     store = open_at(tmp_path, events=events)
     commit = store._commit
 
-    def commit_and_write(puts: list) -> None:
-        commit(puts)
+    def commit_and_write(batch: Batch) -> None:
+        commit(batch)
         if not events:
             store.write(((success_key(1), SuccessRow(1)),))
 
@@ -213,7 +214,7 @@ def test_a_disk_error_is_reported_once_and_nothing_is_called_durable_after_it(
     store = open_at(tmp_path, events=events)
     store.write(((success_key(0), SuccessRow(0)),))
     store.flush()
-    monkeypatch.setattr(store, "_commit", lambda puts: (_ for _ in ()).throw(lmdb.DiskError("no space left")))
+    monkeypatch.setattr(store, "_commit", lambda batch: (_ for _ in ()).throw(lmdb.DiskError("no space left")))
     store.write(((success_key(1), SuccessRow(1)),))
     store.flush()
     store.close()

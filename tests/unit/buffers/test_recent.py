@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buffers.memory_store import MemoryStore
-from buffers.recent import Recent
+from buffers.recent import ROW_BYTES, Recent
 from buffers.rows import Row, SuccessRow, Transaction, segment_key, segments_key, success_key
 from buffers.segment import Segment
 from tests.buffer_builders import ghost
@@ -34,37 +34,59 @@ def segments(recent: Recent, disk: MemoryStore, trajectory: int) -> tuple[Segmen
     return tuple(found[key] for key in sorted(found))
 
 
-@given(st.lists(puts() | st.none(), max_size=20))
-def test_reads_give_what_was_written_last_however_far_the_disk_is(steps: list[Transaction | None]) -> None:
-    recent, disk, whole = Recent(), MemoryStore(), MemoryStore()
-    waiting: list[tuple[int, Transaction]] = []
-    for number, step in enumerate(steps):
-        if step is not None:
+def settle(recent: Recent, disk: MemoryStore) -> int:
+    """What a commit does; the number of the last transaction that is on the disk now."""
+    batch = recent.oldest()
+    disk.write(tuple((prefix, None) for prefix in batch.removed))
+    disk.write(batch.puts())
+    recent.settled()
+    return batch.last
+
+
+@given(st.lists(puts() | st.sampled_from(["begin", "settle"]), max_size=20), st.sampled_from([0, 600, 1 << 20]))
+def test_reads_give_what_was_written_last_however_far_the_disk_is(
+    steps: list[Transaction | str], batch_bytes: int
+) -> None:
+    recent, disk, whole = Recent(batch_bytes), MemoryStore(), MemoryStore()
+    number = 0
+    states = [tuple(whole.rows())]
+    for step in steps:
+        if not isinstance(step, str):
+            number += 1
             recent.take(number, step)
             whole.write(step)
-            waiting.append((number, step))
-        elif waiting:
-            sequence, transaction = waiting.pop(0)
-            disk.write(transaction)
-            recent.settled(sequence, transaction)
+            states.append(tuple(whole.rows()))
+        elif recent and step == "begin":
+            recent.oldest()
+        elif recent:
+            last = settle(recent, disk)
+            assert tuple(disk.rows()) == states[last]
         for key in KEYS:
             assert read(recent, disk, key) == whole.read(key)
         for trajectory in (0, 1):
             assert segments(recent, disk, trajectory) == whole.segments(trajectory)
-    for sequence, transaction in waiting:
-        disk.write(transaction)
-        recent.settled(sequence, transaction)
-    assert (recent._rows, recent._segments, recent._removed) == ({}, {}, {})
+    while recent:
+        settle(recent, disk)
+    assert seen(disk) == seen(whole)
 
 
-def test_a_row_put_again_before_the_first_is_on_disk_stays_the_newer_one() -> None:
-    recent = Recent()
-    for number, length in ((1, 3), (2, 5)):
-        recent.take(
-            number,
-            ((segment_key(0, 0), ghost(0, length)), (success_key(0), SuccessRow(0, length)), (segments_key(1), None)),
-        )
-    recent.settled(1, ((segment_key(0, 0), ghost(0, 3)), (success_key(0), SuccessRow(0, 3.0)), (segments_key(1), None)))
-    assert recent.row(segment_key(0, 0)) == (True, ghost(0, 5))
-    assert recent.row(success_key(0)) == (True, SuccessRow(0, 5))
-    assert recent.row(segment_key(1, 0)) == (True, None)
+def seen(store: MemoryStore) -> object:
+    return tuple(store.rows()), store.segments(0), store.segments(1)
+
+
+def test_a_row_written_again_is_put_once_and_a_batch_whose_commit_has_begun_stays_as_it_is() -> None:
+    recent = Recent(1 << 20)
+    begins = [recent.take(n, ((success_key(0), SuccessRow(0, n)), (segment_key(0, 0), ghost(0, n)))) for n in (1, 2)]
+    first = recent.oldest()
+    begins.append(recent.take(3, ((success_key(0), SuccessRow(0, 3)), (segments_key(0), None))))
+    assert begins == [True, False, True]
+    assert (first.last, first.puts()) == (2, ((success_key(0), SuccessRow(0, 2)), (segment_key(0, 0), ghost(0, 2))))
+    assert recent.row(success_key(0)) == (True, SuccessRow(0, 3))
+    assert recent.row(segment_key(0, 0)) == (True, None)
+    recent.settled()
+    assert list(recent.oldest().removed) == [segments_key(0)]
+
+
+def test_a_full_batch_is_followed_by_another() -> None:
+    recent = Recent(10 * ROW_BYTES)
+    assert [recent.take(n, ((success_key(n), SuccessRow(n)),)) for n in range(14)] == [n in (0, 11) for n in range(14)]
