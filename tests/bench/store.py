@@ -2,8 +2,8 @@
 
 Append: segments of a fixed mix of lengths (64 to 8,192 tokens, as many of each octave), each a transaction, until all
 are durable; MB/s of ids and log-probabilities alone. The disk's figure is the same bytes in one file, written in blocks
-of 1 MiB, with an fsync as often as the store commits. sqlite3 gets the same values under the same keys, in a table
-without row ids, with a write-ahead log and `synchronous = FULL`, committed as often; and the same checksums.
+of 1 MiB, with an fsync as often as the store commits when it is busy. sqlite3 gets the same values under the same keys,
+in a table without row ids, with a write-ahead log and `synchronous = FULL`, committed as often; and the same checksums.
 
 Memory and a store beyond it: see `tests/bench/store_memory.py`. The disk is that of the temporary folder.
 """
@@ -27,7 +27,7 @@ from buffers.lmdb_files import examine
 from buffers.lmdb_store import COMMIT_BYTES, LmdbConfig, LmdbStore
 from buffers.rows import SuccessRow, segment_key, success_key
 from buffers.sealed import Sealer, unseal_row
-from buffers.segment import Segment, token_arrays
+from buffers.segment import BYTES_PER_TOKEN, Segment, token_arrays
 from tests.bench.alternate import Row, alternate, row, seconds
 
 RUNS = 5
@@ -38,6 +38,8 @@ SINGLE = 150
 """Appends that wait for their own commit."""
 MB = 1e6
 TOKEN_BYTES = 8
+COMMITTED_BYTES = COMMIT_BYTES * TOKEN_BYTES // BYTES_PER_TOKEN
+"""Of ids and log-probabilities in one commit of the store at most."""
 ROOT = Path(__file__).resolve().parents[2]
 
 Work = Callable[[Path], float]
@@ -86,13 +88,14 @@ def ours_append(made: list[Segment], folder: Path) -> float:
 
 def disk_append(made: list[Segment], folder: Path) -> float:
     """MB/s of the same bytes to one file."""
-    total, block = size_of(made), os.urandom(BLOCK)
+    total, block, waiting = size_of(made), os.urandom(BLOCK), 0
     begin = time.perf_counter()
     with open(folder / "plain", "wb", buffering=0) as file:
         for written in range(0, total, BLOCK):
-            file.write(block[: total - written])
-            if (written + BLOCK) % COMMIT_BYTES == 0:
+            waiting += file.write(block[: total - written])
+            if waiting > COMMITTED_BYTES:
                 os.fsync(file.fileno())
+                waiting = 0
         os.fsync(file.fileno())
     return total / (time.perf_counter() - begin) / MB
 
@@ -122,7 +125,7 @@ def sqlite_append(made: list[Segment], folder: Path) -> float:
         key = segment_key(number, 0)
         database.execute("INSERT OR REPLACE INTO rows VALUES (?, ?)", (key, bytes(sealer.seal(key, segment))))
         waiting += TOKEN_BYTES * segment.length
-        if waiting > COMMIT_BYTES:
+        if waiting > COMMITTED_BYTES:
             database.execute("COMMIT")
             database.execute("BEGIN")
             waiting = 0

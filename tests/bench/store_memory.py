@@ -1,7 +1,8 @@
 """What a store costs in memory, in a process of its own: `python -m tests.bench.store_memory CASE FOLDER ...`.
 
 Memory is what the process cannot give back without writing it somewhere: its anonymous pages (RssAnon). Pages of
-LMDB's map belong to the file; the system takes them back when it needs them.
+LMDB's map belong to the file; the system takes them back when it needs them. What is in flight to the disk is bounded
+by the askers' credits, here by `IN_FLIGHT` appends, whatever is stored.
 
     held FOLDER lmdb|memory TRAJECTORIES TOKENS    anonymous bytes that a buffer with its store adds
     beyond FOLDER BYTES LIMIT                      a store far beyond a limit: write it, read all of it back
@@ -31,6 +32,7 @@ from buffers.rows import segment_key
 from buffers.segment import Ghost, Segment, token_arrays
 
 SEGMENT_TOKENS = 512
+IN_FLIGHT = 1024
 
 
 def anonymous_bytes() -> int:
@@ -42,7 +44,7 @@ def anonymous_bytes() -> int:
 
 
 def held(kind: str, folder: Path, trajectories: int, tokens: int) -> dict[str, float]:
-    """Anonymous bytes per stored token of a buffer whose trajectories are all there."""
+    """Anonymous bytes per stored token of a buffer whose trajectories are all there, scored and eligible."""
     store = LmdbStore(LmdbConfig(str(folder)), lambda event: None) if kind == "lmdb" else MemoryStore()
     config = BufferConfig(k=8, batch=trajectories, max_response_tokens=tokens)
     buffer = Buffer(config)
@@ -55,24 +57,36 @@ def held(kind: str, folder: Path, trajectories: int, tokens: int) -> dict[str, f
     before = anonymous_bytes()
     opened = buffer.open_groups(epoch, 1, trajectories // 8)
     assert isinstance(opened, Opened)
+    ids = [member.trajectory for member in opened.members]
+    del opened
+    attempt = 0
     for start in range(0, tokens, SEGMENT_TOKENS):
-        length = min(SEGMENT_TOKENS, tokens - start)
-        for member in opened.members:
+        length, attempt = min(SEGMENT_TOKENS, tokens - start), attempt + 1
+        last = start + length == tokens
+        for place, trajectory in enumerate(ids):
             payload = token_arrays(draw.integers(0, 150_000, length, np.int32), -draw.random(length, np.float32))
-            end = "stop" if start + length == tokens else "cut"
-            attempt = start // SEGMENT_TOKENS + 1
-            buffer.append(member.trajectory, attempt, Segment(start, payload, ((0, length),), ((1, length),), end))
+            end = "stop" if last else "cut"
+            buffer.append(trajectory, attempt, Segment(start, payload, ((0, length),), ((1, length),), end))
+            if last:
+                buffer.score(trajectory, attempt + 1, {"outcome": float(place % 2)})
             store.write(buffer.drain())
-        if isinstance(store, LmdbStore):
-            store.flush()
-        else:
-            store.sync()
+            if place % IN_FLIGHT == IN_FLIGHT - 1:
+                settle(store)
+    settle(store)
     gc.collect()
     grown = anonymous_bytes() - before
     stored = trajectories * tokens
     disk = (folder / "data.mdb").stat().st_size if kind == "lmdb" else 0
     store.close()
     return {"bytes_per_token": grown / stored, "disk_bytes_per_token": disk / stored}
+
+
+def settle(store: LmdbStore | MemoryStore) -> None:
+    """Wait for the disk."""
+    if isinstance(store, LmdbStore):
+        store.flush()
+    else:
+        store.sync()
 
 
 def beyond(folder: Path, size: int, limit: int) -> dict[str, object]:
