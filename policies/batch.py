@@ -49,8 +49,8 @@ class Batch:
     versions_BT: Ints
     produced_BT: Bools
     """Whether the model produced the token."""
-    mask_BT: Floats
-    """1 where the token bears loss."""
+    mask_BT: Bools
+    """Whether the token bears loss."""
     lengths_B: Ints
     """Prompt + response, in tokens."""
     rewards_B: Floats
@@ -76,14 +76,14 @@ class _Rows:
     behaviour_BT: Floats
     versions_BT: Ints
     produced_BT: Bools
-    mask_BT: Floats
+    mask_BT: Bools
 
     @classmethod
     def blank(cls, rows: int, columns: int) -> _Rows:
         """All padding but the versions, which `fill` sets in full; memory that stays blank is never touched."""
         shape = (rows, columns)
         ids, behaviour = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-        return cls(ids, behaviour, np.empty(shape, np.int32), np.zeros(shape, np.bool_), np.zeros(shape, np.float32))
+        return cls(ids, behaviour, np.empty(shape, np.int32), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_))
 
     def fill(self, place: int, prompt: Ints, member: Member, oldest: int) -> tuple[int, int]:
         """One row; tokens of versions below `oldest` bear no loss. (Tokens produced, of them masked for their lag)."""
@@ -102,13 +102,13 @@ class _Rows:
                     made += count
                     produced[begin : begin + count] = True
                     if producer == MODEL:
-                        mask[begin : begin + count] = 1.0
+                        mask[begin : begin + count] = True
                 begin += count
             for version, count in part.versions:
                 versions[at : at + count] = version
                 if version < oldest:
                     lagging += int(mask[at : at + count].sum())
-                    mask[at : at + count] = 0.0
+                    mask[at : at + count] = False
                 at += count
         versions[at:] = -1
         return made, lagging

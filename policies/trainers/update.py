@@ -200,7 +200,7 @@ class Update:
 
     def _arrays(self, batch: Batch) -> _Arrays:
         device = self.device
-        mask_BT = torch.from_numpy(batch.mask_BT).to(device)
+        mask_BT = torch.from_numpy(batch.mask_BT).to(device).float()
         groups_B = torch.from_numpy(batch.groups_B.astype(np.int64)).to(device)
         rewards_B = torch.from_numpy(batch.rewards_B).to(device)
         count = float(batch.mask_BT.sum()) if self.objective.divide_by == "tokens" else float(len(batch.lengths_B))

@@ -21,7 +21,7 @@ def batch(seed=0, rows=8, longest=14, version=0, outcomes=None):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(6, longest + 1, rows).astype(np.int32)
     places = np.arange(longest)[None]
-    mask = ((places >= 3) & (places < lengths[:, None])).astype(np.float32)
+    mask = (places >= 3) & (places < lengths[:, None])
     ids = np.where(places < lengths[:, None], rng.integers(0, 12, (rows, longest)), 0).astype(np.int32)
     with torch.no_grad():
         logp, _ = logps_of_tokens(tiny_model(SMALL, 1), torch.from_numpy(ids.astype(np.int64)), 1.0)
@@ -30,7 +30,7 @@ def batch(seed=0, rows=8, longest=14, version=0, outcomes=None):
         version=version,
         ids_BT=ids,
         behaviour_BT=logp.numpy() * mask,
-        versions_BT=np.where(mask > 0, version, -1).astype(np.int32),
+        versions_BT=np.where(mask, version, -1).astype(np.int32),
         produced_BT=mask,
         mask_BT=mask,
         lengths_B=lengths,
