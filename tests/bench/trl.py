@@ -30,7 +30,7 @@ from tests.bench.runs import ROOT, Run, train
 SEED = 231
 GOAL = 0.85
 EXAM_EVERY = 10
-MOST_S = 600.0
+MOST_S = 300.0
 KEYS = {
     "trainer.objective": "grpo",
     "trainer.objective_settings": '{divide_by = "tokens"}',
