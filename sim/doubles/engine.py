@@ -90,6 +90,46 @@ class Stroke:
 class EngineDouble:
     """See the module."""
 
+    __slots__ = (
+        "_aborted",
+        "_arrived",
+        "_at",
+        "_batching",
+        "_cached",
+        "_closed",
+        "_context",
+        "_context_steps",
+        "_cost",
+        "_curves",
+        "_decoding",
+        "_device",
+        "_emit",
+        "_ends",
+        "_forgotten",
+        "_hidden",
+        "_install",
+        "_meter",
+        "_model",
+        "_order",
+        "_prompts",
+        "_reported",
+        "_runs",
+        "_settling",
+        "_sharing",
+        "_spell",
+        "_stalled",
+        "_step",
+        "_stroke",
+        "_turn",
+        "_version",
+        "_version_steps",
+        "_versions",
+        "_waiting",
+        "_wakes",
+        "name",
+        "slots",
+    )
+
     keyed_randomness = True
 
     def __init__(
