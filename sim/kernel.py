@@ -5,10 +5,10 @@
 
 Events at equal times run in the order of their calls. Calls that come in order of their times anyhow (messages over
 links of one latency, timers of one length) may be put on one of two lines, queues beside the heap that need no sorting.
-A cancelled event stays where it is until its time comes or the dead outnumber the living (lazy deletion). The digest is
-an FNV-1a style fold, in 64 bits, of (time, sequence, code) of each executed event; codes number the names in order of
-registration and each name is folded in once, so equal digests mean equal histories, whatever the hash seed or the
-process. It knows nothing of actors.
+A cancelled event stays where it is until its time comes, it heads the second line, or the dead outnumber the living
+(lazy deletion). The digest is an FNV-1a style fold, in 64 bits, of (time, sequence, code) of each executed event; codes
+number the names in order of registration and each name is folded in once, so equal digests mean equal histories,
+whatever the hash seed or the process. It knows nothing of actors.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Kernel:
     def call_behind(self, line: int, at: int, code: int, call: Callable[[Any], object], argument: Any = None) -> Event:
         """`call_at` on one of two lines; a time before the last one of the line goes to the heap."""
         queue = self._lines[line]
-        if at < self.now or (queue and at < queue[-1][0]):
+        if at < (queue[-1][0] if queue else self.now):
             return self.call_at(at, code, call, argument)
         self._sequence = sequence = self._sequence + 1
         event: Event = [at, sequence, code, call, argument]
@@ -119,7 +119,11 @@ class Kernel:
             if event[2] < 0:
                 return
             self._dead += 1
-            if self._dead > _FEW and self._dead * 2 > len(self._heap) + len(self._lines[0]) + len(self._lines[1]):
+            far = self._lines[1]
+            while far and far[0][3] is None:
+                far.popleft()
+                self._dead -= 1
+            if self._dead > _FEW and self._dead * 2 > len(self._heap) + len(self._lines[0]) + len(far):
                 self._sweep()
 
     def set_aside(self, code: int) -> list[Event]:
@@ -158,12 +162,12 @@ class Kernel:
         """
         heap, (near, far) = self._heap, self._lines
         while heap or near or far:
-            queue: Any = heap
-            if near and (not heap or near[0] < heap[0]):
-                queue = near
-            if far and (not queue or far[0] < queue[0]):
-                queue = far
+            queue: Any = near or far or heap
             event = queue[0]
+            if queue is near and far and far[0] < event:
+                queue, event = far, far[0]
+            if heap and heap[0] < event:
+                queue, event = heap, heap[0]
             at, sequence, code, call, argument = event
             if at > until:
                 break

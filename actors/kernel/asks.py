@@ -8,12 +8,14 @@ window goes alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from actors.kernel.operations import Ask, Message
+
+Done = Callable[[Message | None], None]
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -30,12 +32,13 @@ class Pending:
 
     __slots__ = ("ask", "charge", "done", "link", "serial", "timer")
 
-    def __init__(self, serial: int, ask: Ask, charge: int, link: _Link, done: Callable[[Message | None], None]) -> None:
+    def __init__(self, serial: int, ask: Ask, charge: int, link: _Link, done: Done | None) -> None:
         self.serial = serial
         self.ask = ask
         self.charge = charge
         self.link = link
         self.done = done
+        """Who is told of the end; None: the mailbox, by an `Answer`."""
         self.timer: Any = None
 
 
@@ -67,7 +70,7 @@ class AskBook:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def open(self, ask: Ask, weight: int, done: Callable[[Message | None], None]) -> tuple[Pending, bool]:
+    def open(self, ask: Ask, weight: int, done: Done | None) -> tuple[Pending, bool]:
         """Enter an ask of `weight` request bytes; True: it goes out now, False: it waits for its window."""
         link = self._links.get(ask.to)
         if link is None:
@@ -82,11 +85,11 @@ class AskBook:
         link.waiting.append(pending)
         return pending, False
 
-    def close(self, serial: int) -> tuple[Pending | None, list[Pending]]:
+    def close(self, serial: int) -> tuple[Pending | None, Sequence[Pending]]:
         """End an ask (reply or timeout): (the ask or None if it is unknown, the waiting ones that may go out now)."""
         pending = self._pending.pop(serial, None)
         if pending is None:
-            return None, []
+            return None, ()
         link = pending.link
         if link.waiting:
             if pending in link.waiting:
@@ -97,7 +100,7 @@ class AskBook:
             return pending, self._release(link)
         link.count -= 1
         link.bytes -= pending.charge
-        return pending, []
+        return pending, ()
 
     def _release(self, link: _Link) -> list[Pending]:
         released = []

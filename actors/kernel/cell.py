@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from actors.kernel.asks import AskBook, Pending, Window
@@ -155,9 +156,7 @@ class Cell:
 
     def ask(self, to: str, message: Message, timeout_s: float, reply_bytes: int = 0) -> None:
         """Ask; an `Answer` comes to the mailbox."""
-        self._ask(
-            Ask(to, message, ns(timeout_s), reply_bytes), lambda reply: self._take_caused(Answer(to, message, reply))
-        )
+        self._ask(Ask(to, message, ns(timeout_s), reply_bytes), None)
 
     def after(self, seconds: float, message: Message) -> Any:
         """Put a message into this actor's mailbox later."""
@@ -241,7 +240,7 @@ class Cell:
             if end.value is not None:
                 self._take_caused(end.value)
             return
-        self._perform(operation, lambda result: self._resume(task, result), task)
+        self._perform(operation, partial(self._resume, task), task)
 
     def _resume(self, task: Coroutine[Any, Any, Any], result: Any) -> None:
         if self.alive and task in self._tasks:
@@ -283,7 +282,7 @@ class Cell:
         for index, one in enumerate(asks):
             self._ask(one, lambda reply, index=index: done(index, reply))  # type: ignore[misc]
 
-    def _ask(self, ask: Ask, done: Resume) -> None:
+    def _ask(self, ask: Ask, done: Resume | None) -> None:
         pending, goes = self._asks.open(ask, weight_of(ask.message), done)
         if goes:
             self._transmit(pending)
@@ -307,4 +306,7 @@ class Cell:
             self._transmit(one)
         self._cause = sender
         self._cause_index = cause_index
-        pending.done(reply)
+        if pending.done is not None:
+            pending.done(reply)
+        else:
+            self._take_caused(Answer(pending.ask.to, pending.ask.message, reply))
