@@ -97,30 +97,50 @@ class WorkerView(msgspec.Struct):
 class Workers(dict[str, WorkerView]):
     """The generators by name, with an index: the least loaded that has room, without looking at all of them.
 
-    Whoever changes a view says so by `changed`. Room is what the schedule says; an entry of the index that is no longer
-    right is dropped when it comes up.
+    Whoever changes a view says so by `changed`; what was changed is looked at when somebody asks, so that a job which
+    leaves and comes back costs nothing. Room is what the schedule says; an entry of the index that is no longer right
+    is dropped when it comes up.
     """
 
     def __init__(self, room: Callable[[WorkerView], int]) -> None:
         super().__init__()
         self._room = room
+        self._changed: dict[str, None] = {}
         self._rooms: dict[str, int] = {}
         self._heaps: dict[int, list[tuple[float, str, int]]] = {}
         """By version: heap of (load, name, held)."""
-        self.total_room = 0
+        self._indexed: dict[str, tuple[int, int, int] | None] = {}
+        """(version, held, slots) of the entry of each name that is right; None: it has no room."""
+        self._total_room = 0
+
+    @property
+    def total_room(self) -> int:
         """Of those that have weights."""
+        self._look()
+        return self._total_room
 
     def changed(self, name: str) -> None:
         """A view was put in, changed or taken out."""
-        view = self.get(name)
-        room = max(0, self._room(view)) if view is not None and view.version >= 0 else 0
-        self.total_room += room - self._rooms.get(name, 0)
-        self._rooms[name] = room
-        if view is not None and room:
-            heappush(self._heaps.setdefault(view.version, []), (view.held / view.slots, name, view.held))
+        self._changed[name] = None
+
+    def _look(self) -> None:
+        """Take over what was changed."""
+        for name in self._changed:
+            view = self.get(name)
+            room = max(0, self._room(view)) if view is not None and view.version >= 0 else 0
+            self._total_room += room - self._rooms.get(name, 0)
+            self._rooms[name] = room
+            state = (view.version, view.held, view.slots) if view is not None and room else None
+            if state != self._indexed.get(name):
+                self._indexed[name] = state
+                if state is not None:
+                    version, held, slots = state
+                    heappush(self._heaps.setdefault(version, []), (held / slots, name, held))
+        self._changed.clear()
 
     def least_loaded(self, min_version: int) -> WorkerView | None:
         """The least loaded with room, those that have the version first; None if nobody has room."""
+        self._look()
         best: tuple[bool, float, str] | None = None
         for version in list(self._heaps):
             top = self._top(version)
