@@ -83,7 +83,7 @@ class BatchingConfig:
             raise UsageError(f"kv_tokens={self.kv_tokens} must be at least a block, block_tokens={self.block_tokens}")
 
 
-class Admission(msgspec.Struct, frozen=True):
+class Admission(msgspec.Struct, frozen=True, gc=False):
     """A job that runs from this plan on."""
 
     trajectory: int
@@ -91,7 +91,7 @@ class Admission(msgspec.Struct, frozen=True):
     """Tokens of it that were still held and need no prefill."""
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, gc=False):
     """What one step does, and what changed since the last plan."""
 
     prefill: tuple[tuple[int, int], ...]
@@ -124,6 +124,7 @@ class Batching:
 
     def __init__(self, config: BatchingConfig) -> None:
         self.config = config
+        self._block = config.block_tokens
         self._waiting: OrderedDict[int, _Job] = OrderedDict()
         self._running: dict[int, _Job] = {}
         """In the order of admission."""
@@ -248,12 +249,12 @@ class Batching:
         self._make_room()
         self._admit()
         prefill = self._chunks()
-        self._plan = Plan(prefill, len(self._decoding), self._repeats(prefill))
+        self._plan = plan = Plan(prefill, len(self._decoding), self._repeats(prefill))
         if not (self._admitted or self._preempted or self._evicted):
-            return self._plan
+            return plan
         changes = tuple(self._admitted), tuple(self._preempted), tuple(self._evicted)
         self._admitted, self._preempted, self._evicted = [], [], []
-        return Plan(prefill, self._plan.decoding, self._plan.steps, *changes)
+        return Plan(prefill, plan.decoding, plan.steps, *changes)
 
     def _make_room(self) -> None:
         """Evict, then preempt the youngest, until every job that decodes can hold one token more."""
@@ -271,33 +272,35 @@ class Batching:
 
     def _admit(self) -> None:
         """Let waiting jobs run, in order, as far as slots, rows and room go."""
-        free = self.config.slots - len(self._running)
-        together = not self._running or free >= min(self.config.refill, len(self._waiting))
-        while self._waiting and len(self._running) < self.config.slots:
-            trajectory, job = next(iter(self._waiting.items()))
+        waiting, running, slots = self._waiting, self._running, self.config.slots
+        if not waiting:
+            return
+        together = not running or slots - len(running) >= min(self.config.refill, len(waiting))
+        while waiting and len(running) < slots:
+            trajectory, job = next(iter(waiting.items()))
             cached = self._cached.get(trajectory, 0)
             if cached < job.known - 1 and not together:
                 return
             if not self._evict_for(trajectory, job.known):
                 return
-            del self._waiting[trajectory]
+            del waiting[trajectory]
             self._held += self._whole(job.known - 1) - self._whole(self._cached.pop(trajectory, 0))
             job.filled = cached
-            self._running[trajectory] = self._prefilling[trajectory] = job
+            running[trajectory] = self._prefilling[trajectory] = job
             self._decode_if_filled(trajectory, job)
             self._admitted.append(Admission(trajectory, cached))
 
     def _evict_for(self, trajectory: int, known: int) -> bool:
         """Evict others until `known` - 1 tokens can be held, everybody has headroom, and a row is free."""
-        own = self._whole(self._cached.get(trajectory, 0))
-        lacking = self._whole(known - 1) - own
-        next_blocks = self._growth(1) + self._whole(known) - self._whole(known - 1)
-        headroom = (len(self._running) + 1) * self.config.headroom if self._running else 0
-        lacking += self._held + max(headroom, next_blocks) - self.config.kv_tokens
-        if lacking > 0 and sum(map(self._whole, self._cached.values())) - own < lacking:
+        config, cached, running = self.config, self._cached, len(self._running)
+        own, filled = self._whole(cached.get(trajectory, 0)), self._whole(known - 1)
+        next_blocks = self._growth(1) + self._whole(known) - filled
+        headroom = (running + 1) * config.headroom if running else 0
+        lacking = filled - own + self._held + max(headroom, next_blocks) - config.kv_tokens
+        if lacking > 0 and sum(map(self._whole, cached.values())) - own < lacking:
             return False
-        rows = self.config.rows - len(self._running) - 1
-        while lacking > 0 or len(self._cached) - (own > 0) > rows:
+        rows = config.rows - running - 1
+        while lacking > 0 or len(cached) - (own > 0) > rows:
             lacking -= self._evict(but=trajectory)
         return True
 
@@ -320,16 +323,17 @@ class Batching:
 
     def _whole(self, tokens: int) -> int:
         """The size of the blocks that hold so many tokens."""
-        block = self.config.block_tokens
-        return -(-tokens // block) * block
+        block = self._block
+        return tokens if block == 1 else -(-tokens // block) * block
 
     def _growth(self, steps: int) -> int:
         """Tokens in the blocks that the jobs that decode begin in so many steps from now."""
-        if self.config.block_tokens == 1:
+        block = self._block
+        if block == 1:
             return steps * len(self._decoding)
-        rounds, rest = divmod(steps, self.config.block_tokens)
-        begun = sum(self._phases[-(self._step + ahead) % self.config.block_tokens] for ahead in range(rest))
-        return self.config.block_tokens * (rounds * len(self._decoding) + begun)
+        rounds, rest = divmod(steps, block)
+        begun = sum(self._phases[-(self._step + ahead) % block] for ahead in range(rest))
+        return block * (rounds * len(self._decoding) + begun)
 
     def _leave(self, trajectory: int) -> int:
         """A running job stops running; returns the tokens that are really held of it."""
@@ -337,9 +341,9 @@ class Batching:
         self._prefilling.pop(trajectory, None)
         if self._decoding.pop(trajectory, None) is not None:
             self._phases[self._phase(job)] -= 1
-        known = self._known(job)
-        self._held -= self._whole(known - 1)
-        return job.filled if job.since is None else known - 1
+        held = self._known(job) - 1
+        self._held -= self._whole(held)
+        return job.filled if job.since is None else held
 
     def _decode_if_filled(self, trajectory: int, job: _Job) -> None:
         if job.filled == job.known - 1:
@@ -350,10 +354,12 @@ class Batching:
 
     def _phase(self, job: _Job) -> int:
         """What a decoding job holds, less the number of the step, modulo the block."""
-        return (self._known(job) - 1 - self._step) % self.config.block_tokens
+        return (self._known(job) - 1 - self._step) % self._block
 
     def _chunks(self) -> tuple[tuple[int, int], ...]:
         """Which tokens to prefill in one step, the earliest admitted first."""
+        if not self._prefilling:
+            return ()
         budget = self.config.prefill_tokens
         if self.config.step_tokens:
             budget = min(budget, self.config.step_tokens - len(self._decoding))
@@ -378,7 +384,7 @@ class Batching:
 
     def _repeats_by_room(self) -> int:
         """How many steps the jobs that decode can do before one of them finds no block."""
-        block = self.config.block_tokens
+        block = self._block
         rounds, left = divmod((self.config.kv_tokens - self._held) // block, len(self._decoding))
         for ahead in range(block):
             left -= self._phases[-(self._step + ahead) % block]
