@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import cache, lru_cache
 from math import exp, log
 from pathlib import Path
 from statistics import NormalDist
@@ -73,27 +74,24 @@ class Lengths(msgspec.Struct, frozen=True):
         return max(1, round(self.prompt * (0.5 + uniform(self.seed, prompt, 14))))
 
 
+@lru_cache(1 << 16)
 def _normal(seed: int, number: int, purpose: int) -> float:
+    """A standard normal draw; kept, for it is asked for again by each segment and by each member of a group."""
     return _NORMAL.inv_cdf(uniform(seed, number, purpose))
 
 
-_LOCATIONS: dict[tuple[float, int, float, float], float] = {}
-
-
+@cache
 def _location(mean: float, cap: int, sigma: float, capped: float) -> float:
     """The log-median for which min(cap, lognormal) and the point mass have the mean."""
-    key = (mean, cap, sigma, capped)
-    if key not in _LOCATIONS:
-        target = (mean - capped * cap) / (1 - capped) if capped < 1 else mean
-        low, high = log(max(target, 1e-9)) - 8 - sigma * sigma, log(cap) + 8 * sigma + 8
-        for _ in range(80):
-            middle = (low + high) / 2
-            if censored_mean(middle, sigma, cap) < target:
-                low = middle
-            else:
-                high = middle
-        _LOCATIONS[key] = (low + high) / 2
-    return _LOCATIONS[key]
+    target = (mean - capped * cap) / (1 - capped) if capped < 1 else mean
+    low, high = log(max(target, 1e-9)) - 8 - sigma * sigma, log(cap) + 8 * sigma + 8
+    for _ in range(80):
+        middle = (low + high) / 2
+        if censored_mean(middle, sigma, cap) < target:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
 
 
 def censored_mean(location: float, sigma: float, cap: int) -> float:

@@ -53,7 +53,8 @@ class Dedicated:
     def call_at(self, at: float, call: Call, argument: Any) -> Any:
         """Call back at a time, rounded once."""
         clock = self._clock
-        return clock.call_later(max(0, round(at) - clock.now()), call, argument)
+        delay = round(at) - clock.now()
+        return clock.call_later(delay if delay > 0 else 0, call, argument)
 
     def cancel(self, handle: Any) -> None:
         """Forget a call."""
@@ -79,8 +80,8 @@ class Cores:
         self._order = 0
         self._due: list[list[Any]] = []
         """Heap of [work time, order, share, call or None, argument]."""
-        self._head: tuple[list[Any], Clock, Any] | None = None
-        """What is due first, and the call for it that its clock holds."""
+        self._head: tuple[Clock, Any] | None = None
+        """Whose clock holds a call for what is due first, and the call."""
 
     @property
     def rate(self) -> float:
@@ -89,8 +90,9 @@ class Cores:
 
     def work(self, now: int) -> float:
         """Work time at a time."""
-        self._work += (now - self._at) * self.rate
-        self._at = now
+        if now != self._at:
+            self._work += (now - self._at) * self.rate
+            self._at = now
         return self._work
 
     def change(self, now: int, by: int) -> None:
@@ -128,24 +130,26 @@ class Cores:
 
     def _aim(self, now: int) -> None:
         """Let the clock of whatever is due first call back then."""
-        while self._due and self._due[0][3] is None:
-            heappop(self._due)
-        if self._head is not None:
-            _, clock, handle = self._head
+        due, head = self._due, self._head
+        while due and due[0][3] is None:
+            heappop(due)
+        if head is not None:
+            clock, handle = head
             clock.cancel(handle)
             self._head = None
-        if self._due:
-            first = self._due[0]
+        if due:
+            first = due[0]
             clock = first[2].clock
-            delay = max(0, round((first[0] - self.work(now)) / self.rate))
-            self._head = first, clock, clock.call_later(delay, self._fire, first)
+            delay = round((first[0] - self.work(now)) / self.rate)
+            self._head = clock, clock.call_later(delay if delay > 0 else 0, self._fire, first)
 
     def _fire(self, entry: list[Any]) -> None:
         self._head = None
-        share, call, argument = entry[2], entry[3], entry[4]
-        self._work = max(self.work(share.clock.now()), entry[0])
+        at, _, share, call, argument = entry
+        now = share.clock.now()
+        self._work = max(self.work(now), at)
         entry[3] = None
-        self._aim(share.clock.now())
+        self._aim(now)
         call(argument)
 
 

@@ -437,6 +437,8 @@ class EngineDouble:
     def _book(self, runs: Runs, since: int, tokens: int) -> Runs:
         """Append (version, count) runs of the tokens made from step `since` on."""
         steps, versions = self._version_steps, self._versions
+        if since >= steps[-1] and not runs:
+            return ((versions[-1], tokens),)
         index = bisect_right(steps, since) - 1
         booked = list(runs)
         stop = since + tokens
