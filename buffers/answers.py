@@ -36,7 +36,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     detail: str = ""
 
 
-class MemberView(msgspec.Struct, frozen=True, array_like=True):
+class MemberView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A trajectory as the controller sees it: ids, lengths, versions, states; never tokens."""
 
     trajectory: int
@@ -95,7 +95,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     members: tuple[MemberView, ...]
 
 
-class Appended(msgspec.Struct, frozen=True, array_like=True, tag="appended"):
+class Appended(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="appended"):
     """A segment is stored. The next attempt is issued with it, for continuing or (ended) for scoring."""
 
     trajectory: int
@@ -114,7 +114,7 @@ class Reassigned(msgspec.Struct, frozen=True, array_like=True, tag="reassigned")
     member: MemberView
 
 
-class ScoreStored(msgspec.Struct, frozen=True, array_like=True, tag="score_stored"):
+class ScoreStored(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="score_stored"):
     """The components of a trajectory are stored."""
 
     trajectory: int
@@ -142,7 +142,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot_taken
     ledger: Ledger
 
 
-class LeasedMember(msgspec.Struct, frozen=True, array_like=True):
+class LeasedMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A handle: what a rank needs to fetch one trajectory."""
 
     trajectory: int
@@ -156,7 +156,7 @@ class LeasedMember(msgspec.Struct, frozen=True, array_like=True):
     attached_bytes: int = 0
 
 
-class LeasedGroup(msgspec.Struct, frozen=True, array_like=True):
+class LeasedGroup(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One group of a lease."""
 
     group: int

@@ -53,7 +53,7 @@ class Attachment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     body: bytes
 
 
-class TokenArrays(msgspec.Struct, frozen=True, array_like=True, tag="t"):
+class TokenArrays(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="t"):
     """Real tokens: `ids` int32 [L] and `logps` float32 [L], both little-endian bytes of 4 L each."""
 
     ids: bytes

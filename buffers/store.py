@@ -20,7 +20,7 @@ from buffers.rows import Row, Transaction
 from buffers.segment import Segment
 
 
-class Durable(msgspec.Struct, frozen=True):
+class Durable(msgspec.Struct, frozen=True, gc=False):
     """Every transaction up to and including this sequence number survives a crash."""
 
     up_to: int

@@ -37,7 +37,7 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
     """The stop token is the last of the response."""
 
 
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """One segment to generate: continue `prefix` of `trajectory` by at most `max_tokens`."""
 
     trajectory: int
@@ -56,7 +56,7 @@ class Job(msgspec.Struct, frozen=True):
     sampling: Sampling
 
 
-class SegmentDone(msgspec.Struct, frozen=True):
+class SegmentDone(msgspec.Struct, frozen=True, gc=False):
     """A job's segment is finished (any end reason)."""
 
     trajectory: int

@@ -23,7 +23,7 @@ from buffers.segment import Payload, Segment
 from policies.card import Held
 
 
-class Member(msgspec.Struct, frozen=True, array_like=True):
+class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One scored trajectory of a group, whole."""
 
     trajectory: int
@@ -32,7 +32,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     """Reward components: `outcome` (0 or 1) and whatever else the rewards gave."""
 
 
-class TrainGroup(msgspec.Struct, frozen=True, array_like=True):
+class TrainGroup(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All k scored trajectories of one prompt."""
 
     group: int

@@ -17,7 +17,7 @@ import msgspec
 from buffers.segment import EndReason, Payload
 
 
-class ScoreJob(msgspec.Struct, frozen=True):
+class ScoreJob(msgspec.Struct, frozen=True, gc=False):
     """One ended trajectory to score."""
 
     trajectory: int
@@ -29,7 +29,7 @@ class ScoreJob(msgspec.Struct, frozen=True):
     end: EndReason
 
 
-class Scored(msgspec.Struct, frozen=True):
+class Scored(msgspec.Struct, frozen=True, gc=False):
     """Components by name: `outcome` is 0 or 1; others (format, repetition ...) are what their reward says."""
 
     trajectory: int

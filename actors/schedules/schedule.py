@@ -73,7 +73,7 @@ class ScheduleConfig(msgspec.Struct, frozen=True):
             raise UsageError(f"schedule.reuse = {self.reuse}: reuse above 1 is not possible with install = drain")
 
 
-class JobView(msgspec.Struct, frozen=True):
+class JobView(msgspec.Struct, frozen=True, gc=False):
     """A trajectory that wants a generator."""
 
     trajectory: int
