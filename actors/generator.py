@@ -62,7 +62,7 @@ PROMPTS_KEPT = 4096
 """Prompts cached by a generator."""
 
 
-class Prefix(msgspec.Struct, frozen=True):
+class Prefix(msgspec.Struct, frozen=True, gc=False):
     """Result of fetching a stored prefix; None when replay no longer has the trajectory."""
 
     trajectory: int
@@ -435,13 +435,16 @@ async def fetch_prefix(replay: str, one: Assignment, timeout_s: float) -> Prefix
             continue
         if not isinstance(reply, Chunk) or not reply.payloads:
             return Prefix(one.trajectory, one.attempt, None)
-        parts.extend(reply.payloads)
-        start += sum(part.length for part in reply.payloads)
+        for part in reply.payloads:
+            parts.append(part)
+            start += part.length
     return Prefix(one.trajectory, one.attempt, join_payloads(parts))
 
 
 def join_payloads(parts: list[Payload]) -> Payload:
     """Concatenate payloads; ghosts stay ghosts."""
+    if len(parts) == 1:
+        return parts[0]
     if any(isinstance(part, Ghost) for part in parts):
         return Ghost(sum(part.length for part in parts), parts[0].seed if isinstance(parts[0], Ghost) else 0)
     arrays = [part for part in parts if isinstance(part, TokenArrays)]

@@ -49,6 +49,11 @@ from buffers.rows import PromptRow, prompt_key
 from buffers.segment import Payload, Segment, slice_payload
 from buffers.store import Durable, Store, StoreFailed
 
+FREES = frozenset((Completed, Welcome))
+"""Answers behind which further groups may be admitted."""
+MAY_EVICT = frozenset((ScoreStored, Leased))
+"""Answers behind which they may, if fewer trajectories live."""
+
 
 class LeaseDue(msgspec.Struct, frozen=True):
     """Time to look whether a lease was kept."""
@@ -159,9 +164,8 @@ class Replay:
         while parked and parked[0][0] <= self._durable:
             _, ticket, answer = parked.popleft()
             context.send(ticket, answer)
-            freed = freed or isinstance(answer, Completed | Welcome)
-            evicts = isinstance(answer, ScoreStored | Leased)
-            freed = freed or (evicts and self.buffer.live < self._full_at)
+            kind = type(answer)
+            freed = freed or kind in FREES or (kind in MAY_EVICT and self.buffer.live < self._full_at)
         while self._highest and self._highest[0][0] <= self._durable:
             self._announced = self._highest.popleft()[1]
             freed = True
@@ -322,7 +326,9 @@ def pieces(segments: tuple[Segment, ...], start: int, stop: int) -> tuple[Payloa
     """The payloads of response tokens [start, stop) out of contiguous segments."""
     result = []
     for segment in segments:
-        left, right = max(start, segment.start), min(stop, segment.stop)
-        if left < right:
-            result.append(slice_payload(segment.payload, left - segment.start, right - segment.start))
+        begin, end = segment.start, segment.stop
+        if start <= begin < end <= stop:
+            result.append(segment.payload)
+        elif (left := max(start, begin)) < (right := min(stop, end)):
+            result.append(slice_payload(segment.payload, left - begin, right - begin))
     return tuple(result)

@@ -40,7 +40,7 @@ PROMPTS_KEPT = 1024
 """Prompts with their answers cached by a rewarder: the members of a group share one."""
 
 
-class Fetched(msgspec.Struct, frozen=True):
+class Fetched(msgspec.Struct, frozen=True, gc=False):
     """Result of fetching a trajectory; `job` is None when replay no longer has it."""
 
     trajectory: int
@@ -200,8 +200,9 @@ async def fetch_trajectory(replay: str, one: Score, prompt: PromptRecord, timeou
             continue
         if not isinstance(reply, Chunk) or not reply.payloads:
             return Fetched(one.trajectory, one.attempt, None)
-        parts.extend(reply.payloads)
-        start += sum(part.length for part in reply.payloads)
+        for part in reply.payloads:
+            parts.append(part)
+            start += part.length
         end = reply.end
     job = ScoreJob(one.trajectory, one.attempt, prompt.payload, join_payloads(parts), prompt.answer, end)
     return Fetched(one.trajectory, one.attempt, job)

@@ -18,6 +18,8 @@ from buffers.store import Durable, Emit
 
 Segments = dict[bytes, Segment]
 
+SEGMENT_BYTE = SEGMENT[0]
+
 
 def ignore(event: object) -> None:
     """For a holder that does not wait for durability."""
@@ -46,7 +48,7 @@ class MemoryStore:
         undo: list[tuple[bytes, Row | Segments | None]] = []
         rows = self._rows
         for key, row in transaction:
-            if key[:1] == SEGMENT:
+            if key[0] == SEGMENT_BYTE:
                 self._put_segment(key, row, undo)
                 continue
             undo.append((key, rows.get(key)))
@@ -61,9 +63,10 @@ class MemoryStore:
     def sync(self, up_to: int | None = None) -> None:
         """The disk is done with all transactions up to a number (default: all); emits `Durable`."""
         last = self._written if up_to is None else min(up_to, self._written)
-        synced = self._written - len(self._tail)
+        tail = self._tail
+        synced = self._written - len(tail)
         for _ in range(last - synced):
-            self._tail.popleft()
+            tail.popleft()
         if last > synced:
             self._emit(Durable(last))
 
@@ -85,7 +88,7 @@ class MemoryStore:
     def segments(self, trajectory: int) -> tuple[Segment, ...]:
         """All segments of a trajectory in order of their start."""
         found = self._segments.get(SEGMENT + trajectory.to_bytes(8, "big"))
-        return tuple(found[key] for key in sorted(found)) if found else ()
+        return tuple(map(found.__getitem__, sorted(found))) if found else ()
 
     def rows(self) -> Iterator[tuple[bytes, Row]]:
         """All rows except segments, in order of their keys."""
