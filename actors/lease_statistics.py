@@ -17,27 +17,28 @@ def lease_statistics(leased: Leased, job: UpdateJob) -> dict[str, float]:
     """
     ages = [group.age for group in leased.groups]
     spreads = [spread_of([one.components.get("outcome", 0.0) for one in group.members]) for group in leased.groups]
-    segments = tokens = lag = lag_max = multi = mixed = members = 0
+    segments = tokens = lag = multi = mixed = members = 0
     lags: list[tuple[float, float]] = []
     for group in job.groups:
         for member in group.members:
             members += 1
             segments += len(member.segments)
             multi += len(member.segments) > 1
-            versions = {version for segment in member.segments for version, _ in segment.versions}
-            mixed += len(versions) > 1
-            lag_max = max(lag_max, leased.version - min(versions, default=leased.version))
+            versions = set()
             for segment in member.segments:
                 tokens += segment.length
-                lag += sum((leased.version - version) * count for version, count in segment.versions)
-                lags += [(leased.version - version, count) for version, count in segment.versions]
+                for version, count in segment.versions:
+                    versions.add(version)
+                    lag += (leased.version - version) * count
+                    lags.append((leased.version - version, count))
+            mixed += len(versions) > 1
     whole = max(1, members)
     return {
         "age_mean": sum(ages) / max(1, len(ages)),
         "age_max": float(max(ages, default=0)),
         "spread": sum(spreads) / max(1, len(spreads)),
         "lag_mean": lag / max(1, tokens),
-        "lag_max": float(lag_max),
+        "lag_max": float(max((behind for behind, _ in lags), default=0)),
         "segments_mean": segments / whole,
         "multi_segment_share": multi / whole,
         "mixed_version_share": mixed / whole,

@@ -32,8 +32,9 @@ def bucket_counts(name: str, values: Iterable[float], edges: Sequence[float]) ->
 def weighted_counts(name: str, pairs: Iterable[tuple[float, float]], edges: Sequence[float]) -> dict[str, float]:
     """The same for (value, weight) pairs."""
     counts: dict[int, float] = {}
+    last = len(edges) - 1
     for value, weight in pairs:
-        index = min(max(1, bisect_left(edges, value)), len(edges) - 1)
+        index = bisect_left(edges, value, 1, last)
         counts[index] = counts.get(index, 0.0) + weight
     return {f"{name}({edges[index - 1]:.9g},{edges[index]:.9g}]": counts[index] for index in sorted(counts)}
 
