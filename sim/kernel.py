@@ -161,13 +161,20 @@ class Kernel:
         there and returns True.
         """
         heap, (near, far) = self._heap, self._lines
-        while heap or near or far:
-            queue: Any = near or far or heap
-            event = queue[0]
-            if queue is near and far and far[0] < event:
-                queue, event = far, far[0]
-            if heap and heap[0] < event:
+        queue: Any
+        while True:
+            if near:
+                queue, event = near, near[0]
+                if heap and heap[0] < event:
+                    queue, event = heap, heap[0]
+            elif heap:
                 queue, event = heap, heap[0]
+            elif far:
+                queue, event = far, far[0]
+            else:
+                break
+            if far and far[0] < event:
+                queue, event = far, far[0]
             at, sequence, code, call, argument = event
             if at > until:
                 break
