@@ -50,7 +50,19 @@ class Harm(msgspec.Struct, frozen=True):
 class Lane:
     """One link at work."""
 
-    __slots__ = ("_free", "_last", "_plain", "_streams", "cut", "harms", "link", "receiver", "seed", "sender")
+    __slots__ = (
+        "_free",
+        "_free_way",
+        "_last",
+        "_plain",
+        "_streams",
+        "cut",
+        "harms",
+        "link",
+        "receiver",
+        "seed",
+        "sender",
+    )
 
     def __init__(self, seed: int, sender: str, receiver: str, link: Link) -> None:
         self.seed = seed
@@ -61,6 +73,8 @@ class Lane:
         """Its ends are on different islands."""
         self.harms: dict[str, Harm] = {}
         self._plain = not (link.bytes_per_s or link.jitter_ns)
+        self._free_way = self._plain
+        """It is plain, and nothing is wrong with it."""
         self._free = 0
         self._last = 0
         self._streams: dict[str, random.Random] = {}
@@ -68,7 +82,7 @@ class Lane:
     def arrivals(self, now: int, message: Message) -> tuple[int, ...]:
         """When a message that is sent now arrives (ns): never, once, or twice."""
         link = self.link
-        if self._plain and not (self.cut or self.harms):
+        if self._free_way:
             at = now + link.latency_ns
             if at < self._last:
                 at = self._last
@@ -91,6 +105,11 @@ class Lane:
             at = self._last
         self._last = at
         return (at,) if copies == 1 else (at, at)
+
+    def afflict(self, cut: bool, harms: dict[str, Harm]) -> None:
+        """What is wrong with it from now on."""
+        self.cut, self.harms = cut, harms
+        self._free_way = self._plain and not (cut or harms)
 
     def _suffer(self) -> tuple[int, bool, int]:
         """(extra ns, dropped, copies) of one message."""
@@ -179,11 +198,11 @@ class Network:
             self._afflict(lane)
 
     def _afflict(self, lane: Lane) -> None:
-        lane.cut = self._islands.get(lane.sender, 0) != self._islands.get(lane.receiver, 0)
-        lane.harms = {}
-        for (fault, target), harm in self._harms.items():
-            if _covers(target, lane.sender, lane.receiver):
-                lane.harms[fault] = harm
+        cut = self._islands.get(lane.sender, 0) != self._islands.get(lane.receiver, 0)
+        covering: dict[str, Harm] = {
+            fault: harm for (fault, target), harm in self._harms.items() if _covers(target, lane.sender, lane.receiver)
+        }
+        lane.afflict(cut, covering)
 
 
 def _covers(target: str, sender: str, receiver: str) -> bool:

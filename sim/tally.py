@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from math import inf
 
 from actors.kernel.backend import Decision
 
@@ -52,7 +53,8 @@ class Tally:
         """Take a number."""
         self.sums[name] += value
         self.counts[name] += 1
-        self.greatest[name] = max(value, self.greatest.get(name, value))
+        if value > self.greatest.get(name, -inf):
+            self.greatest[name] = value
 
     def mean(self, name: str) -> float:
         """Mean of a number; 0 if it was never noted."""
