@@ -67,7 +67,7 @@ class Roofline(msgspec.Struct, frozen=True):
             self._prefill_attention(*chunk) for chunk in step.chunks
         )
         if step.batch:
-            total += self._attention_curve(step.batch).at(step.context)
+            total += _attention(self, step.batch).at(step.context)
         return total
 
     def install(self, version: int) -> Install:
@@ -139,10 +139,15 @@ class Roofline(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=65536)
+def _attention(cost: Roofline, batch: int) -> Curve:
+    return cost._attention_curve(batch)
+
+
+@lru_cache(maxsize=65536)
 def _decode(cost: Roofline, batch: int) -> Curve:
     spec = cost.speculation
     checked = batch * (spec.tokens + 1)
-    step = cost._attention_curve(batch).plus(cost._products(checked, checked))
+    step = _attention(cost, batch).plus(cost._products(checked, checked))
     if not spec.tokens:
         return step
     return step.plus(0.0, (1 + spec.draft) / spec.gain)
