@@ -27,19 +27,16 @@ class Window(msgspec.Struct, frozen=True):
     """Outstanding bytes: requests and the space reserved for replies."""
 
 
-class Pending:
+class Pending(msgspec.Struct, eq=False):
     """One ask, waiting or outstanding."""
 
-    __slots__ = ("ask", "charge", "done", "link", "serial", "timer")
-
-    def __init__(self, serial: int, ask: Ask, charge: int, link: _Link, done: Done | None) -> None:
-        self.serial = serial
-        self.ask = ask
-        self.charge = charge
-        self.link = link
-        self.done = done
-        """Who is told of the end; None: the mailbox, by an `Answer`."""
-        self.timer: Any = None
+    serial: int
+    ask: Ask
+    charge: int
+    link: _Link
+    done: Done | None
+    """Who is told of the end; None: the mailbox, by an `Answer`."""
+    timer: Any = None
 
 
 class _Link:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+import msgspec
+
 NS = 1_000_000_000
 """Nanoseconds in a second."""
 
@@ -41,7 +43,7 @@ class Sleep(Operation):
         self.delay_ns = delay_ns
 
 
-class Ask(Operation):
+class Ask(Operation, msgspec.Struct, frozen=True, eq=False):
     """Send a message that wants a reply; the result is the reply, or None `timeout_ns` after it was sent.
 
     The ask waits its turn in the window of its link, and its time begins when it goes out: what was not sent yet needs
@@ -49,13 +51,10 @@ class Ask(Operation):
     reserved for the reply, and with the request's own weight it is what the window's bytes are charged.
     """
 
-    __slots__ = ("message", "reply_bytes", "timeout_ns", "to")
-
-    def __init__(self, to: str, message: Message, timeout_ns: int, reply_bytes: int = 0) -> None:
-        self.to = to
-        self.message = message
-        self.timeout_ns = timeout_ns
-        self.reply_bytes = reply_bytes
+    to: str
+    message: Message
+    timeout_ns: int
+    reply_bytes: int = 0
 
 
 class Wait(Operation):
