@@ -13,7 +13,7 @@ fallen silent, is reassigned under a new attempt.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -347,7 +347,7 @@ class Controller:
             track = self._to_score.popleft()
             if track.phase != "to_score":
                 continue
-            worker = min(self._rewarders.values(), key=lambda one: (one.view.held, one.view.name))
+            worker = least_loaded(self._rewarders.values())
             self._give(track, worker, "scoring")
             context.decide("score", track.trajectory, track.attempt, worker.view.name)
             message = Score(self._epoch, track.trajectory, track.attempt, track.prompt, track.length)
@@ -425,3 +425,15 @@ class Controller:
             context.send(name, DropJobs(self._epoch, tuple(trajectories)))
         context.decide("group_failed", group)
         self._unblock(context)
+
+
+def least_loaded(workers: Iterable[Worker]) -> Worker:
+    """The one that holds least, by name where several do; there are few."""
+    others = iter(workers)
+    best = next(others)
+    held = best.view.held
+    for one in others:
+        view = one.view
+        if view.held < held or (view.held == held and view.name < best.view.name):
+            best, held = one, view.held
+    return best
