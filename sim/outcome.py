@@ -100,9 +100,9 @@ def simulated(one: Scenario) -> Outcome:
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Look for cycles a hundred times less often: a simulation makes next to none, and looking takes a tenth of it."""
+    """Look for cycles a thousand times less often: a simulation makes next to none, and looking takes a tenth of it."""
     before = gc.get_threshold()
-    gc.set_threshold(100 * before[0], *before[1:])
+    gc.set_threshold(1000 * before[0], *before[1:])
     try:
         yield
     finally:
