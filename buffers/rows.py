@@ -21,6 +21,7 @@ state of such a member is its group's stage, whatever its own row says.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Literal, TypeVar
 
 import msgspec
@@ -256,50 +257,55 @@ ROW_TYPES: dict[bytes, type[Row]] = {
 
 SEGMENT = b"s"
 
+SHORT = Struct(">cL").pack
+LONG = Struct(">cQ").pack
+PLACED = Struct(">cQL").pack
+"""The forms of a key: its kind and a number of 4 or 8 bytes; a trajectory and a place in it."""
+
 
 def prompt_key(prompt: int) -> bytes:
     """Key of a `PromptRow`."""
-    return b"p" + prompt.to_bytes(4, "big")
+    return SHORT(b"p", prompt)
 
 
 def success_key(prompt: int) -> bytes:
     """Key of a `SuccessRow`."""
-    return b"q" + prompt.to_bytes(4, "big")
+    return SHORT(b"q", prompt)
 
 
 def level_key(level: int) -> bytes:
     """Key of a `LevelRow`."""
-    return b"d" + level.to_bytes(4, "big")
+    return SHORT(b"d", level)
 
 
 def open_key(ordinal: int) -> bytes:
     """Key of an `OpenRow` (those of one epoch at a time are kept)."""
-    return b"o" + ordinal.to_bytes(8, "big")
+    return LONG(b"o", ordinal)
 
 
 def group_key(group: int) -> bytes:
     """Key of a `GroupRow`."""
-    return b"g" + group.to_bytes(8, "big")
+    return LONG(b"g", group)
 
 
 def trajectory_key(trajectory: int) -> bytes:
     """Key of a `TrajectoryRow`."""
-    return b"t" + trajectory.to_bytes(8, "big")
+    return LONG(b"t", trajectory)
 
 
 def lease_key(lease: int) -> bytes:
     """Key of a `LeaseRow`."""
-    return b"l" + lease.to_bytes(8, "big")
+    return LONG(b"l", lease)
 
 
 def segments_key(trajectory: int) -> bytes:
     """Beginning of the keys of all segments of a trajectory."""
-    return b"s" + trajectory.to_bytes(8, "big")
+    return LONG(b"s", trajectory)
 
 
 def segment_key(trajectory: int, start: int) -> bytes:
     """Key of the segment that begins at `start`."""
-    return b"s" + trajectory.to_bytes(8, "big") + start.to_bytes(4, "big")
+    return PLACED(b"s", trajectory, start)
 
 
 def describe_key(key: bytes) -> str:
