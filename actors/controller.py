@@ -319,13 +319,14 @@ class Controller:
     # ---- giving out -----------------------------------------------------------------------------------------------
 
     def _dispatch(self, context: Context) -> None:
+        oldest = self._highest - self._eta
         for queue in (self._resumed, self._fresh):
             while queue:
                 track = queue[0]
                 if track.phase != "waiting":
                     queue.popleft()
                     continue
-                needed = max(track.version, self._highest - self._eta)
+                needed = track.version if track.version > oldest else oldest
                 job = JobView(track.trajectory, track.prompt, track.length, needed, track.home)
                 name = self._schedule.choose(job, self._views)
                 if name is None:

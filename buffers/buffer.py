@@ -279,7 +279,7 @@ class Buffer:
         if components.get("outcome") not in (0.0, 1.0):
             known = f"trajectory {trajectory} has the components {dict(components)}"
             return self._refuse(f"invalid: outcome is {components.get('outcome')}, not 0 or 1", known)
-        if not all(math.isfinite(value) for value in components.values()):
+        if not all(map(math.isfinite, components.values())):
             return self._refuse(f"invalid: a component of {dict(components)} is not finite", f"trajectory {trajectory}")
         move(row, "scored", held.counts)
         row.components = dict(components)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from buffers.errors import ContractError
-from buffers.rows import SEGMENT, Row, Transaction
+from buffers.rows import SEGMENT, Row, Transaction, segments_key
 from buffers.segment import Segment
 from buffers.store import Durable, Emit
 
@@ -62,9 +62,9 @@ class MemoryStore:
 
     def sync(self, up_to: int | None = None) -> None:
         """The disk is done with all transactions up to a number (default: all); emits `Durable`."""
-        last = self._written if up_to is None else min(up_to, self._written)
-        tail = self._tail
-        synced = self._written - len(tail)
+        written, tail = self._written, self._tail
+        last = written if up_to is None or up_to > written else up_to
+        synced = written - len(tail)
         for _ in range(last - synced):
             tail.popleft()
         if last > synced:
@@ -87,7 +87,7 @@ class MemoryStore:
 
     def segments(self, trajectory: int) -> tuple[Segment, ...]:
         """All segments of a trajectory in order of their start."""
-        found = self._segments.get(SEGMENT + trajectory.to_bytes(8, "big"))
+        found = self._segments.get(segments_key(trajectory))
         return tuple(map(found.__getitem__, sorted(found))) if found else ()
 
     def rows(self) -> Iterator[tuple[bytes, Row]]:

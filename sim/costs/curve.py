@@ -49,7 +49,8 @@ class Curve:
         last = len(xs) - 1
         total = 0.0
         while count > 0:
-            here = count if piece == last else min(count, _inside(xs[piece + 1] - x, dx, count))
+            inside = count if piece == last else _inside(xs[piece + 1] - x, dx, count)
+            here = inside if inside < count else count
             if here:
                 slope = slopes[piece]
                 first = ys[piece] + slope * (x - xs[piece])

@@ -67,7 +67,8 @@ class Lengths(msgspec.Struct, frozen=True):
             return cap
         else:
             length = scale * exp(_location(self.mean, self.cap, self.sigma, self.capped) + self.sigma * z)
-        return min(cap, max(1, round(length)))
+        tokens = round(length)
+        return cap if tokens > cap else tokens or 1
 
     def prompt_tokens(self, prompt: int) -> int:
         """Length of a prompt."""

@@ -200,7 +200,9 @@ class EngineDouble:
             self._emit(JobFailed(trajectory, job.attempt, "not cached"))
             return
         total = self._model.lengths.response_tokens(trajectory, job.max_response_tokens)
-        count = min(job.max_tokens, total - job.start)
+        count = total - job.start
+        if count > job.max_tokens:
+            count = job.max_tokens
         if count < 1:
             raise ContractError(f"trajectory {trajectory} goes on at {job.start}, its response has {total} tokens")
         end: EndReason = "cut"
@@ -349,7 +351,9 @@ class EngineDouble:
             curve = self._curves.get(self._decoding)
             if curve is None:
                 curve = self._curves[self._decoding] = self._cost.decode(self._decoding)
-            steps = min(plan.steps, self._next_end() - self._step)
+            steps = self._next_end() - self._step
+            if steps > plan.steps:
+                steps = plan.steps
             cost = curve.total(self._context, self._decoding, steps)
             stroke = Stroke(plan, steps, curve, cost)
         self._stroke = stroke
