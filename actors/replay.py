@@ -158,7 +158,8 @@ class Replay:
             self._parked.append((self._written, ticket, answer))
 
     def _on_durable(self, event: Durable, context: Context) -> None:
-        self._durable = max(self._durable, event.up_to)
+        if event.up_to > self._durable:
+            self._durable = event.up_to
         parked = self._parked
         freed = False
         while parked and parked[0][0] <= self._durable:
@@ -230,7 +231,8 @@ class Replay:
         ticket, message = self._waiting
         answer = self.buffer.lease(message.incarnation, message.update, message.version)
         if isinstance(answer, Refused) and answer.reason == "not yet":
-            self._settle(None, answer, context)
+            if self.buffer.changed:
+                self._settle(None, answer, context)
             return
         self._waiting = None
         if isinstance(answer, Leased) and answer.lease not in self._kept:
