@@ -26,8 +26,9 @@ def samples_of(job: UpdateJob) -> tuple[Sample, ...]:
 
 def showable(group: TrainGroup, member: Member) -> bool:
     """Whether it has tokens, and not too many."""
-    payloads = [group.prompt, *(segment.payload for segment in member.segments)]
-    arrays = all(isinstance(payload, TokenArrays) for payload in payloads)
+    if not isinstance(group.prompt, TokenArrays):
+        return False
+    arrays = all(isinstance(segment.payload, TokenArrays) for segment in member.segments)
     return arrays and 0 < length_of(member) <= MOST_TOKENS - group.prompt.length
 
 
