@@ -125,7 +125,8 @@ class Replay:
                 return
             answer = command(message, context)
             self._settle(ticket, answer, context)
-            self._serve(context)
+            if type(answer) is not Appended or answer.state != "cut":  # of a response that goes on comes no batch
+                self._serve(context)
             return
         read = self._reads.get(kind)
         if read is not None:
