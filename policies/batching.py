@@ -107,8 +107,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     """Trajectories whose cached prefix is gone."""
 
 
-@dataclass(slots=True)
-class _Job:
+class _Job(msgspec.Struct, gc=False):
     """A job that waits or runs."""
 
     known: int
@@ -354,7 +353,7 @@ class Batching:
 
     def _phase(self, job: _Job) -> int:
         """What a decoding job holds, less the number of the step, modulo the block."""
-        return (self._known(job) - 1 - self._step) % self._block
+        return 0 if self._block == 1 else (self._known(job) - 1 - self._step) % self._block
 
     def _chunks(self) -> tuple[tuple[int, int], ...]:
         """Which tokens to prefill in one step, the earliest admitted first."""

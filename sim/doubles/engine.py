@@ -72,19 +72,16 @@ class Run:
         self.versions: Runs = ()
 
 
-class Stroke:
+class Stroke(msgspec.Struct, eq=False):
     """Steps being made at a stroke."""
 
-    __slots__ = ("cost", "curve", "handle", "plan", "steps")
-
-    def __init__(self, plan: Plan, steps: int, curve: Curve | None, cost: float) -> None:
-        self.plan = plan
-        self.steps = steps
-        self.curve = curve
-        """Of a stroke that only decodes; None: one step that prefills too."""
-        self.cost = cost
-        """Ns of all its steps."""
-        self.handle: Any = None
+    plan: Plan
+    steps: int
+    curve: Curve | None
+    """Of a stroke that only decodes; None: one step that prefills too."""
+    cost: float
+    """Ns of all its steps."""
+    handle: Any = None
 
 
 class EngineDouble:
