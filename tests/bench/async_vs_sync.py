@@ -20,9 +20,9 @@ KEYS = {"evaluator.every": 1000, "evaluator.samples": 1}
 def run() -> Iterator[dict[str, Any]]:
     ours: list[Run] = []
     theirs: list[Run] = []
-    for _ in range(ROUNDS):
-        ours.append(train(SEED, KEYS))
-        theirs.append(train(SEED, {**KEYS, "schedule.eta": 0}))
+    for turn in range(ROUNDS):
+        ours.append(train(SEED, KEYS, turn=turn))
+        theirs.append(train(SEED, {**KEYS, "schedule.eta": 0}, turn=turn))
     yield line("trained tokens", [rate(one) for one in ours], [rate(one) for one in theirs], "tokens/s", False)
     yield line("time to 80 %", [reached(one) for one in ours], [reached(one) for one in theirs], "s", True)
     for name in ours[0].summary["idle_share"]:

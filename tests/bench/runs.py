@@ -63,12 +63,15 @@ class Run:
         return max((self.folder / "versions").glob("v*"))
 
 
-def train(seed: int, settings: Mapping[str, object], config: str = EXAMPLE) -> Run:
-    """Run a config to its end; raises with the tail of its output if it fails."""
+def train(seed: int, settings: Mapping[str, object], config: str = EXAMPLE, turn: int = 0) -> Run:
+    """Run a config to its end; raises with the tail of its output if it fails.
+
+    The same in another `turn` is a run of its own.
+    """
     words = [config, "--seed", str(seed)]
     for key, value in settings.items():
         words += ["--set", f"{key}={json.dumps(value) if isinstance(value, bool) else value}"]
-    name = hashlib.sha256("\0".join([*words, (ROOT / config).read_text()]).encode()).hexdigest()[:12]
+    name = hashlib.sha256("\0".join([*words, str(turn), (ROOT / config).read_text()]).encode()).hexdigest()[:12]
     parent = RUNS / name if "BRAID_BENCH_RUNS" in os.environ else Path(tempfile.mkdtemp(dir=RUNS))
     folder = parent / "run"
     if (parent / COST).exists():
