@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from buffers.errors import BraidError, ContractError
-from policies import batch as packing
+from policies import packing
 from policies.card import Card, Held
 from policies.device import settle
 from policies.models import load_model

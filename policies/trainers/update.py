@@ -26,9 +26,9 @@ from torch import nn
 
 from buffers.errors import BraidError, UsageError
 from buffers.histogram import RATIOS, bucket_counts, read_bucket
-from policies.batch import Batch
 from policies.models import logps_of_tokens
 from policies.objectives.objective import Objective, Tokens
+from policies.packing import Batch
 
 Tensor = torch.Tensor
 

@@ -25,11 +25,11 @@ import torch
 
 from buffers.segment import Segment, token_arrays
 from policies import warmup
-from policies.batch import Config as PackConfig
-from policies.batch import pack
 from policies.generate import Lockstep
 from policies.models import load_model
 from policies.objectives.objective import find_objective
+from policies.packing import Config as PackConfig
+from policies.packing import pack
 from policies.tokens import character_tokenizer, decode, encode
 from policies.trainer import Member, TrainGroup, UpdateJob
 from policies.trainers.update import Config as UpdateConfig

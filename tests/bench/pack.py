@@ -24,7 +24,7 @@ from buffers.lmdb_store import LmdbConfig, LmdbStore
 from buffers.memory_store import MemoryStore
 from buffers.prompts import make_prompts
 from buffers.segment import BYTES_PER_TOKEN, Segment, token_arrays
-from policies.batch import Batch, Config, pack
+from policies.packing import Batch, Config, pack
 from policies.trainer import Member, TrainGroup, UpdateJob
 from tests.bench.alternate import row
 

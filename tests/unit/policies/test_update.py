@@ -8,9 +8,9 @@ import torch
 
 from buffers.errors import UsageError
 from policies import models
-from policies.batch import Batch
 from policies.models import TinyConfig, logps_of_tokens, tiny_model
 from policies.objectives import grpo, mirror_descent
+from policies.packing import Batch
 from policies.trainers.update import Abandoned, Config, TrainingDiverged, Update, micro_batches
 
 SMALL = TinyConfig(width=16, layers=1, heads=2, kv_heads=1, head_width=8, feed_forward=16, vocabulary=12)

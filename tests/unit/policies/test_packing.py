@@ -6,7 +6,7 @@ import pytest
 from buffers.errors import ContractError, UsageError
 from buffers.segment import MASKED, MODEL, TOOL, USER, Segment, token_arrays
 from policies import length_reward
-from policies.batch import Config, pack
+from policies.packing import Config, pack
 from policies.trainer import Member, TrainGroup, UpdateJob
 
 
