@@ -8,6 +8,7 @@ so that a run ends in bounded time (together with the limit for each test in pyp
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -38,6 +39,8 @@ spent_s: dict[str, float] = defaultdict(float)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in its background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # or programs under test would ignore it too
     if LONG and config.getoption("timeout", None) is None:
         config.option.timeout = 3600
 
