@@ -154,12 +154,15 @@ class EventLogReader:
 
 def read_events(paths: Iterable[Path]) -> list[Record]:
     """All records of some files (or of the event files in folders), merged by time; within a file their order stays."""
-    records: list[Record] = []
+    return sorted(each_event(paths), key=lambda record: record.at_ns)
+
+
+def each_event(paths: Iterable[Path]) -> Iterator[Record]:
+    """The same, one after the other as they are read: file after file, not merged."""
     for path in paths:
         for file in sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]:
             reader = EventLogReader(file)
             try:
-                records.extend(reader.read())
+                yield from reader.read()
             finally:
                 reader.close()
-    return sorted(records, key=lambda record: record.at_ns)

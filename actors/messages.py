@@ -4,12 +4,13 @@
     controller  --Dispatch, DropJobs-->                            generator  (heartbeat: GeneratorState)
     controller  --Score-->                                         rewarder   (heartbeat: RewarderState)
     generator   --FetchPrompt, FetchResponse, Append, FailAttempt--> replay   PromptRecord, Chunk, Appended | Refused
-    generator   --Released, Declined-->                            controller
+    generator   --Released, Settled, Declined-->                   controller
     rewarder    --FetchPrompt, FetchResponse, PutScore, FailAttempt--> replay
-    rewarder    --Settled-->                                       controller
-    learner     --Hello, TakeLease, KeepLease, FetchShare, Complete--> replay Welcome, Leased, Share, Completed
-    learner     --LearnerState (heartbeat: what may be pulled)-->  generators, controller, evaluator
-    replay      --ReplayState (heartbeat: highest version, ledger)--> controller, generators, learner
+    rewarder    --Settled, Declined-->                             controller
+    learner     --Hello, TakeLease, KeepLease, FetchPrompt, FetchShare, Complete--> replay
+                                                                   Welcome, Leased, PromptRecord, Share, Completed
+    learner     --LearnerState (heartbeat: what may be pulled)-->  generators, controller, evaluator, supervisor
+    replay      --ReplayState (heartbeat: highest version)-->      controller
     evaluator   --Evaluated-->                                     supervisor
     everybody   --Alive-->                                         supervisor;  --Notes--> recorder
 
@@ -291,7 +292,7 @@ class Share(_Kind, frozen=True, array_like=True, tag="share"):
 
 
 class Complete(_Kind, frozen=True, array_like=True, tag="complete"):
-    """The update of a lease is in the learner's weights; one transaction of replay closes it (design 3.8)."""
+    """The update of a lease is in the learner's weights; one transaction of replay closes it."""
 
     incarnation: int
     lease: int

@@ -82,7 +82,7 @@ def shared_memory() -> Finding:
         return Finding(False, "shared memory", f"no {SHARED}: mount a tmpfs there (docker: --shm-size 1g)")
     free = shutil.disk_usage(SHARED).free
     good = free > 64 << 20
-    hint = "" if good else ": weights need three times the model's size; enlarge it (docker: --shm-size 1g)"
+    hint = "" if good else ": weights need twice the model's size; enlarge it (docker: --shm-size 1g)"
     return Finding(good, "shared memory", f"{free / GIB:.2f} GiB free{hint}")
 
 

@@ -15,7 +15,7 @@ from actors.sinks.metrics_file import Row, read_metrics
 from buffers.buffer import Buffer
 from buffers.lmdb_store import open_store
 
-NAME = "summary.json"
+SUMMARY = "summary.json"
 
 
 def summarize(run_dir: Path, config: dict[str, Any], outcome: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def summarize(run_dir: Path, config: dict[str, Any], outcome: str) -> dict[str, 
         "tokens_generated": int(sum(row.value for row in rows if row.name == "decoded_tokens")),
         "tokens_trained": int(sum(row.value for row in rows if row.name == "trained_tokens")),
     }
-    (run_dir / NAME).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
+    (run_dir / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
     return summary
 
 

@@ -16,7 +16,7 @@ from actors.sinks.metrics_file import NAME as METRICS
 from actors.sinks.metrics_file import Row
 from buffers.errors import UsageError
 from cli.board import Board
-from cli.summary import NAME as SUMMARY
+from cli.summary import SUMMARY
 from cli.view import line, panel
 
 NAME = "top"

@@ -9,7 +9,7 @@ Commands return at once and are carried out one after the other; each is reporte
     close()
 
 `applied` is the trainer's own record of (group, use) pairs in the weights that it holds; it is stored with them, so
-that after a crash a learner can tell replay what its weights contain (design 3.8).
+that after a crash a learner can tell replay what its weights contain.
 """
 
 from __future__ import annotations

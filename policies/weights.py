@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,6 +34,7 @@ import torch
 from safetensors.torch import load_file
 
 from buffers.errors import BraidError, UsageError
+from policies.ring_file import ring_path
 
 Tensor = torch.Tensor
 Bytes = npt.NDArray[np.uint8]
@@ -86,14 +86,6 @@ class _Place(msgspec.Struct, frozen=True, array_like=True):
     shape: tuple[int, ...]
     offset: int
     size: int
-
-
-def ring_path(name: str) -> Path:
-    """The file in shared memory (or, where there is none, in the temporary folder) behind `shm:name`."""
-    if not name or "/" in name:
-        raise UsageError(f"ring name {name!r}; give a plain word")
-    root = Path("/dev/shm")
-    return (root if root.is_dir() else Path(tempfile.gettempdir())) / f"braid-{name}"
 
 
 def _places(tensors: Mapping[str, Tensor]) -> tuple[list[_Place], int]:

@@ -26,8 +26,7 @@ WORDS = {
     17: "the books of an actor agree",
     18: "nothing is done twice",
 }
-"""1 to 12 as the design numbers them; 13 and 14 are its section 3.8, 15 its section 4; 16 compares with `reference.py`,
-17 is `books.py`, 18 is `thrift.py`."""
+"""16 compares with `reference.py`, 17 is `books.py`, 18 is `thrift.py`."""
 
 
 class InvariantViolated(BraidError):

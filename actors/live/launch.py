@@ -26,7 +26,7 @@ from typing import IO
 
 import msgspec
 
-from actors.eventlog import SUFFIX, read_events
+from actors.eventlog import SUFFIX, each_event
 from actors.kernel.asks import Window
 from actors.kernel.backend import Envelope
 from actors.kernel.context import ActorSpec
@@ -336,7 +336,7 @@ class Launcher:
 
 def _end_of_earlier_starts(events: Path) -> int:
     """The newest time in the logs of earlier starts, from which a resumed run's clock goes on; 0 without any."""
-    return max((record.at_ns for record in read_events([events])), default=0)
+    return max((record.at_ns for record in each_event([events])), default=0)
 
 
 def _first_free_number(events: Path) -> int:

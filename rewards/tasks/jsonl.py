@@ -50,7 +50,7 @@ class Task:
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
         if not self.config.train:
-            raise UsageError("task jsonl: train is empty; name a JSONL file, e.g. --set task.train=train.jsonl")
+            raise UsageError("task jsonl: train is empty; name a JSONL file: --set task.settings.train=train.jsonl")
         build = exact.build(exact.Config()) if self.config.compare == "exact" else math_equal.build(math_equal.Config())
         self._grade = build
 

@@ -4,7 +4,7 @@ From the very model that reinforcement starts from (the warm-up of the example, 
 thread:
     same mix      more supervised training on the mix that the warm-up ended with
     careful       supervised training on careful traces alone: better data than reinforcement ever sees
-    rejection     sample as reinforcement does (16 prompts x 8, temperature 1), keep what is right, fine-tune on it
+    rejection     sample (16 prompts x 8, temperature 1: twice an update of the example), fine-tune on what is right
 Each gets as many CPU seconds as the example's reinforcement takes on the clock (`SECONDS`); that reinforcement keeps
 two cores busy, so `rejection`, the only one that is not done long before, is measured at twice that time too. `ours`
 is the control's sampled accuracy, `theirs` the starting model's; `after` holds greedy accuracy and tokens.

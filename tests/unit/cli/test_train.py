@@ -1,9 +1,12 @@
+import argparse
 import json
+import uuid
 
 from actors.cast import cast_of
 from actors.ports import REAL, SGLANG
 from cli.main import main
-from cli.train import engines
+from cli.train import engines, run
+from policies.ring_file import ring_path
 from tests.store_builders import run_folder, used_store
 
 SINKLESS = {"roster": {"generators": ["generator-0"], "evaluator": "evaluator"}}
@@ -22,6 +25,38 @@ def test_the_generators_engine_is_chosen_and_the_evaluators_apart_from_it():
     assert engine_of(settings, "evaluator") == "actors.ports:torch_engine"
     both = {"generates_with": "sglang", "sglang": {"evaluator": "sglang"}}
     assert engine_of(both, "evaluator") == "actors.ports:sglang_engine"
+
+
+def test_what_a_killed_learner_leaves_in_shared_memory_is_taken_away(tmp_path, monkeypatch):
+    ring = ring_path(f"test-{uuid.uuid4().hex}")
+
+    class Killed:
+        """A cluster whose learner leaves its weights behind."""
+
+        outcome = "stopped by the person"
+
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def run(self):
+            ring.touch()
+
+        def __exit__(self, *_):
+            assert ring.exists()
+
+    monkeypatch.setattr("actors.live.cluster.Cluster", Killed)
+    monkeypatch.setattr("cli.train.stop_on_signals", lambda cluster: None)
+    monkeypatch.setattr("cli.train.check_store", lambda config: None)
+    monkeypatch.setattr(
+        "cli.summary.summarize", lambda *_: dict.fromkeys(("ledger", "accuracy_before", "accuracy_after"))
+    )
+    name = ring.name.removeprefix("braid-")
+    (tmp_path / "run.json").write_text(json.dumps({"seed": 1, "trainer": {"ring": name}}))
+    assert run(tmp_path, argparse.Namespace(keys="", cluster="", address="")) == 130
+    assert not ring.exists()
 
 
 def test_runs_of_before_and_runs_without_sglang_have_torch_engines():
