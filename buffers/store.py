@@ -35,7 +35,6 @@ class StoreFailed(msgspec.Struct, frozen=True):
 StoreEvent = Durable | StoreFailed
 
 Emit = Callable[[StoreEvent], None]
-StoreFactory = Callable[[Emit], "Store"]
 
 
 class Store(Protocol):

@@ -142,4 +142,3 @@ class Engine(Protocol):
 
 
 Emit = Callable[[EngineEvent], None]
-EngineFactory = Callable[[Emit], Engine]

@@ -120,4 +120,3 @@ class Trainer(Protocol):
 
 
 Emit = Callable[[TrainerEvent], None]
-TrainerFactory = Callable[[Emit], Trainer]

@@ -60,4 +60,3 @@ class Reward(Protocol):
 
 
 Emit = Callable[[RewardEvent], None]
-RewardFactory = Callable[[Emit], Reward]

@@ -55,7 +55,6 @@ class Codec:
             gc=False,
             forbid_unknown_fields=True,
         )
-        self._frame: Any = frame
         self._encoder = msgspec.msgpack.Encoder()
         self._bulk = frozenset(kind for kind in self.kinds.values() if hasattr(kind, "bulk_bytes"))
         self._lent = bytearray()

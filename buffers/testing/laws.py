@@ -14,8 +14,7 @@ from buffers.testing.model import demand
 from buffers.testing.protocol import BufferUnderTest, Factory
 
 Z = 5.0
-FALSE_ALARM = 2.9e-7
-"""Of one law in one run, one-sided, at Z = 5."""
+"""Standard deviations: one law in one run gives a false alarm, one-sided, with probability 2.9e-7."""
 DRAWS = 40_000
 PRIORITIES = (1.0, 1.0, 4.0, 0.25, 2.0, 1.0, 8.0, 1.0, 0.5, 3.0, 1.0)
 

@@ -26,7 +26,7 @@ from buffers.rows import (
     trajectory_key,
 )
 from buffers.sealed import FORMAT_KEY
-from buffers.segment import Segment, TokenArrays, token_arrays
+from buffers.segment import Segment, token_arrays
 from cli.main import main
 from tests.buffer_builders import real
 from tests.store_builders import change, run_folder, used_store
@@ -182,7 +182,6 @@ NEGATIVE = put_segment(
     9, 6, Segment(6, token_arrays(np.full(5, -7, np.int32), [-0.5] * 5), ((1, 5),), ((1, 5),), "stop")
 )
 UNCOVERED = put_segment(9, 6, Segment(6, real(6, 5).payload, ((1, 3),), ((1, 5),), "stop"))
-TORN_IDS = TokenArrays(b"\0" * 20, b"\0" * 20)
 
 PLANTED = [
     ("a gap", GAP, "trajectory 9, segment at 6: a key names its row"),
