@@ -2,7 +2,8 @@
 
 Without them a response is one segment, and whatever it costs to finish it is waited for (`schedule.partial = false`).
 `ours` is the run with segments, `theirs` the one without: sampled held-out accuracy, and seconds of reinforcement for
-the same number of versions. What `learning` says of each run stands beside it.
+the same number of versions; both runs of a pair are made one after the other, since their seconds are compared (a kept
+run of `learning` may come from a busier hour). What `learning` says of each run stands beside it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from tests.bench import learning
 from tests.bench.runs import RUNS, train
 
 PEER = "without partial rollouts"
+PAIR = 1
+"""Turn of these runs: they are not those of `learning`."""
 
 
 def run() -> Iterator[dict[str, Any]]:
     for seed in learning.SEEDS:
         cache = {"model.cache": str(RUNS / "cache")}
-        both = train(seed, cache), train(seed, {**cache, "schedule.partial": False})
+        both = train(seed, cache, turn=PAIR), train(seed, {**cache, "schedule.partial": False}, turn=PAIR)
         cut, whole = (learning.line(seed, one) for one in both)
         yield {
             "case": f"seed {seed}, sampled accuracy",

@@ -3,7 +3,8 @@
 Seconds and memory are those of the whole command, with all its processes. Memory is their proportional set size (a page
 that n processes share counts as 1/n in each), read once a second. The folders are removed when the benchmark ends,
 unless `BRAID_BENCH_RUNS` names one to keep them in: there a run that two benchmarks ask for, or a benchmark that is
-started once more, is not made twice (it is known by its config and settings, not by the code that ran it).
+started once more, is not made twice (it is known by its config and settings, not by the code that ran it; its seconds
+are those of the hour in which it was made).
 """
 
 from __future__ import annotations
