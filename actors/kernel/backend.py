@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol
 
 import msgspec
 
 from actors.kernel.context import ActorSpec
 from actors.kernel.operations import Message
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
 
-class Envelope(msgspec.Struct, array_like=True, gc=False):
+    M = TypeVar("M", default=Message)
+else:
+    from typing import TypeVar
+
+    M = TypeVar("M")
+
+WIRE_VERSION = 1
+"""First element of an envelope on the wire."""
+MAX_NAME = 200
+"""Longest actor name in an envelope that comes from outside."""
+Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
+
+
+class Envelope(msgspec.Struct, Generic[M], array_like=True, gc=False, tag=WIRE_VERSION, forbid_unknown_fields=True):
     """One message on its way. `serial` > 0: an ask; < 0: the reply to ask -serial; 0: neither."""
 
-    to: str
-    sender: str
+    to: Name
+    sender: Name
     incarnation: int
     """The sender's; receivers drop what is older than the newest they have seen of that name."""
     serial: int
@@ -23,7 +38,7 @@ class Envelope(msgspec.Struct, array_like=True, gc=False):
     """For replies: the asker's; 0 otherwise."""
     cause: int
     """How many decisions the sender had recorded when it sent this (causal order of the event log)."""
-    message: Message
+    message: M
 
 
 class Backend(Protocol):

@@ -14,17 +14,14 @@ from typing import Any, Union
 
 import msgspec
 
-from actors.kernel.backend import Envelope
+from actors.kernel.backend import MAX_NAME, WIRE_VERSION, Envelope
 from actors.kernel.operations import Message
 from buffers.errors import WireError
 
-WIRE_VERSION = 1
 MAX_BYTES = 256 << 20
 """Largest envelope. Bulk is moved in chunks far below it."""
 KEPT_BYTES = 1 << 22
 """A larger buffer is not kept for the next envelope."""
-MAX_NAME = 200
-"""Longest actor name in an envelope."""
 
 
 class Codec:
@@ -38,31 +35,15 @@ class Codec:
                 raise ValueError(f"{kind.__name__}: a message kind needs a tag of its own, not {tag!r}")
             self.kinds[tag] = kind
         self.max_bytes = max_bytes
-        union: Any = Union[tuple(self.kinds.values())]  # noqa: UP007
-        frame = msgspec.defstruct(
-            "Frame",
-            [
-                ("wire", int),
-                ("to", str),
-                ("sender", str),
-                ("incarnation", int),
-                ("serial", int),
-                ("to_incarnation", int),
-                ("cause", int),
-                ("message", union),
-            ],
-            array_like=True,
-            gc=False,
-            forbid_unknown_fields=True,
-        )
         self._encoder = msgspec.msgpack.Encoder()
         self._bulk = frozenset(kind for kind in self.kinds.values() if hasattr(kind, "bulk_bytes"))
         self._lent = bytearray()
-        self._decoder: Any = msgspec.msgpack.Decoder(frame)
+        union: Any = Union[tuple(self.kinds.values())]  # noqa: UP007
+        self._decoder: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(Envelope[union])
 
     def encode(self, envelope: Envelope) -> bytes:
         """One envelope to bytes."""
-        return self._encoder.encode(_frame_of(envelope))
+        return self._encoder.encode(envelope)
 
     def encode_lent(self, envelope: Envelope) -> bytes | bytearray:
         """One envelope to bytes that hold until the next call.
@@ -71,10 +52,10 @@ class Codec:
         each would be written to cold memory, and be moved as it grows.
         """
         if type(envelope.message) not in self._bulk:
-            return self._encoder.encode(_frame_of(envelope))
+            return self._encoder.encode(envelope)
         if len(self._lent) > KEPT_BYTES:
             self._lent = bytearray()
-        self._encoder.encode_into(_frame_of(envelope), self._lent)
+        self._encoder.encode_into(envelope, self._lent)
         return self._lent
 
     def decode(self, data: bytes | memoryview) -> Envelope:
@@ -82,39 +63,13 @@ class Codec:
         if len(data) > self.max_bytes:
             raise WireError(f"an envelope of {len(data)} bytes exceeds the limit of {self.max_bytes}")
         try:
-            frame = self._decoder.decode(data)
+            return self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
             raise WireError(f"{_origin(data)}: {error}") from None
-        if frame.wire != WIRE_VERSION:
-            raise WireError(f"from {frame.sender}: wire version {frame.wire}, this is {WIRE_VERSION}")
-        if len(frame.to) > MAX_NAME or len(frame.sender) > MAX_NAME:
-            raise WireError(f"an actor name of more than {MAX_NAME} characters")
-        return Envelope(
-            frame.to,
-            frame.sender,
-            frame.incarnation,
-            frame.serial,
-            frame.to_incarnation,
-            frame.cause,
-            frame.message,
-        )
 
     def kind_of(self, message: Message) -> str:
         """The tag of a message."""
         return str(type(message).__struct_config__.tag)
-
-
-def _frame_of(envelope: Envelope) -> tuple[object, ...]:
-    return (
-        WIRE_VERSION,
-        envelope.to,
-        envelope.sender,
-        envelope.incarnation,
-        envelope.serial,
-        envelope.to_incarnation,
-        envelope.cause,
-        envelope.message,
-    )
 
 
 class _Origin(msgspec.Struct, array_like=True):

@@ -48,7 +48,7 @@ PACKET_BYTES = 1 << 16
 PACKET_MESSAGES = 32
 """A packet of this size leaves at once."""
 BATCH = 64
-BATCH_BYTES = 1 << 16
+BATCH_BYTES = 1 << 20
 """What is read in a row before timers and other sockets have their turn, and replies leave."""
 EVENTS = int(zmq.EVENTS)
 READABLE = int(zmq.POLLIN)
