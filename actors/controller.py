@@ -4,6 +4,8 @@
                                               |
                                               +--Released(ended)--> to score --Score--> scoring --Settled--> gone
 
+    lost, or just restored --Reassign--> asking --> waiting, to score or gone: as replay says
+
 It sees ids, lengths, versions and outcomes, never tokens, and what it knows it can lose: a new controller takes a
 snapshot (which raises the epoch), listens to the workers' holdings for one heartbeat period and reassigns only what
 nobody holds. A worker's heartbeat lists what it holds; what is missing from two of them, or held by a worker that has
@@ -43,7 +45,7 @@ from actors.roster import Beat, Pace, Roster
 from actors.schedules.schedule import JobView, Schedule, Workers, WorkerView
 from buffers.answers import MemberView, Opened, Reassigned, Refused, Snapshot
 
-Phase = Literal["waiting", "held", "to_score", "scoring", "asking"]
+Phase = Literal["waiting", "held", "to_score", "scoring", "asking", "gone"]
 
 
 class Settle(msgspec.Struct, frozen=True):
@@ -413,7 +415,7 @@ class Controller:
 
     def _drop(self, track: Track) -> None:
         self._take_back(track)
-        track.phase = "asking"
+        track.phase = "gone"
         self._tracks.pop(track.trajectory, None)
 
     def _close_group(self, group: int, context: Context) -> None:

@@ -73,11 +73,6 @@ class ReplayState(_Kind, frozen=True, array_like=True, tag="replay_state"):
 
     highest: int
     """The highest durable version."""
-    live: int
-    """Trajectories that count against admission."""
-    eligible: int
-    """Groups ready to be leased."""
-    stopping: bool
 
 
 # ---- controller and workers -----------------------------------------------------------------------------------------

@@ -308,8 +308,7 @@ class Replay:
 
     def _announce(self, context: Context) -> None:
         self._full_at = 0
-        state = ReplayState(self._announced, self.buffer.live, self.buffer.groups_eligible, self._stopping)
-        context.send(self._roster.controller, state)
+        context.send(self._roster.controller, ReplayState(self._announced))
 
     def _on_store_failed(self, event: StoreFailed, context: Context) -> None:
         raise RuntimeError(f"{context.name}: the store failed: {event.reason}")

@@ -38,6 +38,7 @@ class Charts:
                 numbers[f"evicted_tokens_{why.replace(' ', '_')}"] = float(tokens)
         if (frontier := buffer.frontier()) is not None:
             numbers["frontier"] = frontier
+        numbers["effective_prompt_share"] = buffer.effective_prompt_share()
         numbers["law_share"] = ledger.law_slots / max(1, ledger.slots)
         numbers |= {f"mean_{name}_tokens": tokens / n for name, (n, tokens) in ledger.lengths.items() if n}
         numbers |= bucket_counts("length_ended", self._ended, LENGTHS)

@@ -150,8 +150,6 @@ class Run:
 class ScriptedEngine:
     """An Engine whose jobs take `token_s` a token, `slots` at a time."""
 
-    keyed_randomness = True
-
     def __init__(self, config: dict[str, Any], emit: Callable[[EngineEvent], None], clock: Clock) -> None:
         self._script = script(config)
         self.slots = self._script.slots

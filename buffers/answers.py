@@ -119,7 +119,6 @@ class ScoreStored(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="s
 
     trajectory: int
     group: int
-    group_complete: bool
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, array_like=True, tag="attempt_failed"):
@@ -150,8 +149,6 @@ class LeasedMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     components: dict[str, float]
     oldest_version: int = -1
     """Version of its first, hence oldest token that trains; -1 if none does."""
-    mean_version: float = -1.0
-    """Mean over all its tokens."""
     last_version: int = -1
     attached_bytes: int = 0
 

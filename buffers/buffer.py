@@ -275,7 +275,7 @@ class Buffer:
             if row.state in OPEN:
                 return self._refuse("not ended", f"trajectory {trajectory} is {row.state}")
             self._duplicates += 1
-            return ScoreStored(trajectory, group.group, group.stage != "open")
+            return ScoreStored(trajectory, group.group)
         if components.get("outcome") not in (0.0, 1.0):
             known = f"trajectory {trajectory} has the components {dict(components)}"
             return self._refuse(f"invalid: outcome is {components.get('outcome')}, not 0 or 1", known)
@@ -287,9 +287,9 @@ class Buffer:
         group.scored += 1
         held.note_group(group)
         if group.scored < group.k:
-            return ScoreStored(trajectory, group.group, False)
+            return ScoreStored(trajectory, group.group)
         self._complete_group(group)
-        return ScoreStored(trajectory, group.group, True)
+        return ScoreStored(trajectory, group.group)
 
     def fail(self, trajectory: int, attempt: int, reason: str) -> AttemptFailed | Refused:
         """Count a failure of infrastructure: another attempt, or after `max_attempts` the end of the whole group."""
@@ -357,11 +357,6 @@ class Buffer:
         row = self._held.trajectories.get(trajectory)
         return None if row is None else self._view(row)
 
-    def components(self, trajectory: int) -> dict[str, float]:
-        """Reward components of a trajectory that is held; empty before its score."""
-        row = self._held.trajectories.get(trajectory)
-        return {} if row is None or row.components is None else row.components
-
     def prompt(self, prompt: int) -> PromptRow | None:
         """A prompt of the set."""
         rows = self._held.prompts.rows
@@ -371,18 +366,13 @@ class Buffer:
         """Leases that are open, oldest first."""
         return tuple(self._held.leases)
 
-    def success_rates(self) -> list[float]:
-        """Estimated success rate by prompt."""
-        prompts = self._held.prompts
-        return [prompts.success_rate(row.prompt) for row in prompts.rows]
-
     def frontier(self) -> float | None:
         """The hardest difficulty that is drawn; None where no frontier restricts the draw."""
         return self._held.prompts.frontier
 
-    def prompt_counts(self) -> list[tuple[int, int]]:
-        """(groups drawn, groups leased) by prompt: its effective weight in training."""
-        return [(row.draws, row.leased) for row in self._held.prompts.success]
+    def effective_prompt_share(self) -> float:
+        """How evenly the prompts were leased: 1 if all equally often, 1 / n if always the same."""
+        return self._held.prompts.effective_share
 
     def take_closings(self) -> list[tuple[State, int]]:
         """(state, response tokens) of each trajectory closed since this was last called; the newest of very many."""

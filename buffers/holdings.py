@@ -259,9 +259,7 @@ class Holdings:
             group = self.groups[number]
             self.set_stage(group, "leased")
             group.lease = lease.lease
-            success = self.prompts.success[group.prompt]
-            success.leased += 1
-            self.journal.change(success_key(group.prompt), success)
+            self.journal.change(success_key(group.prompt), self.prompts.lease(group.prompt))
 
     def end_lease(self, lease: LeaseRow) -> tuple[int, ...]:
         """Close a lease; groups that it still holds are eligible again and listed."""

@@ -186,7 +186,6 @@ def _leased_group(held: Holdings, group: GroupRow, use: int, age: int, weight: f
             row.length,
             row.components or {},
             row.oldest_version,
-            row.version_sum / row.length if row.length else -1.0,
             row.last_version,
             row.attached_bytes,
         )

@@ -118,6 +118,9 @@ class Prompts:
         self.levels: list[LevelRow] = []
         """One for each difficulty, easiest first; none without a frontier."""
         self.longest_tokens = 0
+        self._leased = 0
+        self._leased_squares = 0
+        """Sums over the prompts of how often each was leased, and of its square."""
         self._seed = seed
         self._stage = -2
         self._tree = tree_of([1.0])
@@ -140,6 +143,8 @@ class Prompts:
             self.success.append(SuccessRow(row.prompt))
         for known in success:
             self.success[known.prompt] = known
+            self._leased += known.leased
+            self._leased_squares += known.leased**2
         self.longest_tokens = max((row.payload.length for row in self.rows), default=0)
         for index, stage in enumerate(self.config.curriculum):
             if self.rows and not any(self._in_stage(row, index) for row in self.rows):
@@ -202,6 +207,19 @@ class Prompts:
             return self._next_in_pass(position)
         share = uniform(self._seed, DRAW_STREAM, drawn)
         return Draw(self._tree.find_one(share), position + 1)
+
+    def lease(self, prompt: int) -> SuccessRow:
+        """Count a group of the prompt that went to the learner; answers its changed row."""
+        row = self.success[prompt]
+        self._leased += 1
+        self._leased_squares += 2 * row.leased + 1
+        row.leased += 1
+        return row
+
+    @property
+    def effective_share(self) -> float:
+        """Share of the set which, all of it leased equally often, would be as even as what was leased; 1 is uniform."""
+        return self._leased**2 / (self._leased_squares * len(self.rows)) if self._leased else 0.0
 
     def learn(self, prompt: int, outcomes: Iterable[float]) -> SuccessRow:
         """Take the 0/1 outcomes of a scored group into the prompt's success rate; answers its changed row."""

@@ -162,16 +162,6 @@ def segment_bytes(segment: Segment) -> int:
     return charged_bytes(segment.payload) + attached_bytes(segment)
 
 
-def turns_of(segments: Sequence[Segment]) -> int:
-    """Turns of the model in a response: stretches of its own tokens, however they are cut into segments."""
-    turns, before = 0, TOOL
-    for segment in segments:
-        for producer, _ in segment.produced:
-            turns += producer in (MODEL, MASKED) and before not in (MODEL, MASKED)
-            before = producer
-    return turns
-
-
 def check_segment(segment: Segment) -> None:
     """Raise `InvalidSegment`, naming the rule, if the parts of a segment do not fit together."""
     length = segment.payload.length

@@ -120,8 +120,6 @@ EngineEvent = SegmentDone | JobFailed | Installed | InstallFailed | EngineFailed
 class Engine(Protocol):
     """What every engine offers. All commands return at once."""
 
-    keyed_randomness: bool
-    """Whether a token depends on (seed, trajectory, position) and the weights only. SGLang's does not."""
     slots: int
     """How many jobs can usefully run at once."""
 

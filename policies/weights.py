@@ -265,11 +265,6 @@ class RingReader:
         return self._ring
 
 
-def read_ring(name: str, version: int, tries: int = 100) -> tuple[int, dict[str, Tensor]]:
-    """Copies of the tensors called `version` in `shm:name`, and the version that they really have."""
-    return RingReader().read(name, version, tries)
-
-
 def copy_ring(name: str, version: int, tries: int = 100) -> RingCopy:
     """The bytes of `version` in `shm:name`, or of the newest if that one is gone; see `RingReader.copy`."""
     return RingReader().copy(name, version, tries)

@@ -118,7 +118,6 @@ class Outcome(msgspec.Struct, frozen=True):
     invariant: int
     """Number of the one that did not; 0 if all held, -1 if an actor failed by itself."""
     finished: bool
-    virtual_s: float
     events: int
     """Executed, and each followed by the checks."""
     checks: int
@@ -185,7 +184,7 @@ def _run_world(plan: Plan, world: VirtualWorld, watch: Invariants | None) -> Out
     deaths = sum(one.kind == "died" for one in world.decisions)
     versions = len({one.fields[0] for one in world.decisions if one.kind == "publish"} - {0})
     checks = watch.checks if watch is not None else 0
-    return Outcome(plan.seed, violation, number, done, world.now / NS, events, checks, deaths, versions, world.digest)
+    return Outcome(plan.seed, violation, number, done, events, checks, deaths, versions, world.digest)
 
 
 def _told(words: str, recent: tuple[Decision, ...]) -> str:

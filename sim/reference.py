@@ -98,7 +98,6 @@ class Group:
         self.position = 0
         self.feedback = -1.0
         self.uses = self.durable = 0
-        self.because = ""
         """Why it has no further use."""
 
     @property
@@ -157,7 +156,7 @@ class Reference:
         for found in held.groups.values():
             group = self.groups[found.group] = Group(found.group, found.prompt, found.prompt_tokens)
             group.ended_version, group.position, group.feedback = found.ended_version, found.position, found.feedback
-            group.uses, group.durable, group.because = found.uses, found.durable_uses, found.reason
+            group.uses, group.durable = found.uses, found.durable_uses
         for row in held.trajectories.values():
             group = self.groups[row.group]
             one = self.members[row.trajectory] = Member(row.trajectory, group, row.index)
@@ -389,17 +388,17 @@ class Reference:
         if one.state in UNFINISHED:
             return Refused("not ended")
         if one.state != "ended":
-            return ScoreStored(trajectory, group.number, not group.is_open)
+            return ScoreStored(trajectory, group.number)
         one.state, one.components = "scored", dict(components)
         if any(other.state != "scored" for other in group.members):
-            return ScoreStored(trajectory, group.number, False)
+            return ScoreStored(trajectory, group.number)
         if group.spread == 0 and self._config.no_signal == "evict":
             self._close(group)
         else:
             self.positions += 1
             group.position = self.positions
             self._move(group, "eligible")
-        return ScoreStored(trajectory, group.number, True)
+        return ScoreStored(trajectory, group.number)
 
     def fail(self, trajectory: int, attempt: int, reason: str) -> AttemptFailed | Refused:
         """A failure of infrastructure counts once."""
@@ -451,7 +450,6 @@ class Reference:
         rolled = [one for one in self.groups.values() if one.uses > max(one.durable, last.get(one.number, 0))]
         for group in rolled:
             group.uses = group.durable = max(group.durable, last.get(group.number, 0))
-            group.because = ""
             if self._deadline(group) < self.highest:
                 self._close(group)
             else:
@@ -495,7 +493,6 @@ class Reference:
             return Refused("not yet")
         for group in self._eligible():
             if self._deadline(group) < version:
-                group.because = "age"
                 if group.uses == 0 or group.durable == group.uses:
                     self._close(group)
                 else:
@@ -567,12 +564,8 @@ class Reference:
         for which, use, age in groups:
             group = self.groups[which]
             members = tuple(
-                LeasedMember(
-                    one.number, one.length, one.components, one.oldest,
-                    sum(one.versions) / one.length if one.length else -1.0, one.version,
-                )
-                for one in group.members
-            )  # fmt: skip
+                LeasedMember(one.number, one.length, one.components, one.oldest, one.version) for one in group.members
+            )
             described.append(LeasedGroup(which, group.prompt, use, 1.0, age, members, group.prompt_tokens))
         return Leased(number, update, version, tuple(described))
 

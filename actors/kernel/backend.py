@@ -19,7 +19,7 @@ else:
 
     M = TypeVar("M")
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 """First element of an envelope on the wire."""
 MAX_NAME = 200
 """Longest actor name in an envelope that comes from outside."""

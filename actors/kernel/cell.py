@@ -6,7 +6,7 @@
 
 Invariants: `receive` never nests (what arrives while it runs waits in the mailbox, first in first out); a task is
 driven only between receives or from within `start`; after `kill` nothing of this actor runs any more; a message from an
-older incarnation of its sender, and a reply to an older incarnation of this actor, change nothing and are counted.
+older incarnation of its sender, and a reply to an older incarnation of this actor, change nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ class Cell:
         "_tasks",
         "alive",
         "decisions",
-        "fenced",
         "incarnation",
         "name",
         "sender",
@@ -64,7 +63,6 @@ class Cell:
         self.name = name
         self.incarnation = incarnation
         self.alive = True
-        self.fenced = 0
         self.decisions = 0
         self.sender = name
         self.ticket: Ticket | None = None
@@ -101,16 +99,13 @@ class Cell:
         newest = self._newest.get(sender, 0)
         if envelope.incarnation != newest:
             if envelope.incarnation < newest:
-                self.fenced += 1
                 return
             self._newest[sender] = envelope.incarnation
         serial = envelope.serial
         if serial >= 0:
             ticket = Ticket(sender, envelope.incarnation, serial) if serial else None
             self._run(envelope.message, sender, ticket, envelope.cause)
-        elif envelope.to_incarnation != self.incarnation:
-            self.fenced += 1
-        else:
+        elif envelope.to_incarnation == self.incarnation:
             self._end_ask(-serial, envelope.message, sender, envelope.cause)
 
     def take(self, message: Message) -> None:

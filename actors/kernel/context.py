@@ -37,10 +37,6 @@ class Started(msgspec.Struct, frozen=True):
     incarnation: int
 
 
-class Stop(msgspec.Struct, frozen=True):
-    """Stop orderly: save what there is, then call `context.stop(context.name)`."""
-
-
 class Timer(Protocol):
     """A handle for `context.cancel`."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import socket
 
 import msgspec
 
@@ -54,11 +53,3 @@ def file_name(process: str) -> str:
 def any_port(host: str) -> str:
     """Where to listen on TCP: at this address of the machine, at a port that the system chooses."""
     return f"tcp://[{host}]:*" if ":" in host else f"tcp://{host}:*"
-
-
-def free_tcp_address(host: str) -> str:
-    """An address at a port of this machine that nobody uses now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"

@@ -106,8 +106,6 @@ class TorchEngine:
     `card` is its hand on a card that others use too.
     """
 
-    keyed_randomness = True
-
     def __init__(
         self,
         config: TorchEngineConfig,
@@ -129,11 +127,6 @@ class TorchEngine:
         self._report_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="torch-engine", daemon=True)
         self._thread.start()
-
-    @property
-    def close_draws(self) -> int:
-        """Tokens so far that rounding could have drawn differently (margin below `CLOSE_MARGIN`)."""
-        return self._generation.close_count
 
     def submit(self, job: Job) -> None:
         """Take a job; more than `slots` wait."""

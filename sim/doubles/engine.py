@@ -127,8 +127,6 @@ class EngineDouble:
         "slots",
     )
 
-    keyed_randomness = True
-
     def __init__(
         self, model: EngineModel, emit: Callable[[EngineEvent], None], device: Device, account: tuple[Meter, str]
     ) -> None:

@@ -13,7 +13,6 @@ from actors.kernel.asks import Window
 from actors.kernel.backend import Envelope
 from actors.kernel.codec import Codec
 from actors.kernel.context import ActorSpec
-from actors.live.directory import free_tcp_address
 from actors.live.links import (
     OUTBOX_BYTES,
     OUTBOX_MESSAGES,
@@ -26,6 +25,7 @@ from actors.live.links import (
 )
 from actors.live.loop import Loop
 from buffers.errors import UsageError
+from tests.addresses import free_tcp_address
 from tests.conformance.live_world import LiveWorldUnderTest
 from tests.conformance.world import fields, probe, times
 from tests.end_to_end.live_probes import KINDS, Blob

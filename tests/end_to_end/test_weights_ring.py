@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from buffers.errors import UsageError
 from policies import weights
-from policies.weights import RingPublisher, WeightsUnavailable, read_weights
+from policies.weights import RingPublisher, RingReader, WeightsUnavailable, read_weights
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_half_written_slot_is_never_returned(name):
     ring.words(1)[0] += 1  # version 2's slot is being written, for ever
     assert read_weights(1, source)[0] == 1
     with pytest.raises(WeightsUnavailable):
-        weights.read_ring(name, 2, tries=3)
+        RingReader().read(name, 2, tries=3)
 
 
 def test_a_write_that_begins_during_the_copy_is_noticed(name, monkeypatch):
@@ -88,7 +88,7 @@ def test_a_write_that_begins_during_the_copy_is_noticed(name, monkeypatch):
 
     monkeypatch.setattr(weights._Ring, "data", overtaken)
     with pytest.raises(WeightsUnavailable):
-        weights.read_ring(name, 1, tries=3)
+        RingReader().read(name, 1, tries=3)
 
 
 def test_bytes_that_do_not_fit_their_checksum_are_never_returned(name):
@@ -96,7 +96,7 @@ def test_bytes_that_do_not_fit_their_checksum_are_never_returned(name):
     source = publisher.publish(1, tensors(1))
     publisher._ring.data(0)[5] ^= 1
     with pytest.raises(WeightsUnavailable):
-        weights.read_ring(name, 1, tries=3)
+        RingReader().read(name, 1, tries=3)
     assert read_weights(2, publisher.publish(2, tensors(2)))[0] == 2
     assert source == f"shm:{name}"
 
@@ -146,7 +146,7 @@ def test_readers_in_another_process_never_see_a_mixture(name):
         seen = []
         deadline = time.monotonic() + 30
         while (len(seen) < 50 or len(set(seen)) < 10) and time.monotonic() < deadline:
-            version, found = weights.read_ring(name, -1, tries=10_000)
+            version, found = RingReader().read(name, -1, tries=10_000)
             assert set(np.unique(found["a"].numpy())) == {float(version)}
             assert found["c"].item() == version
             seen.append(version)
@@ -182,7 +182,7 @@ def test_addresses_that_lead_nowhere_are_refused(source, message):
 
 
 def test_a_reader_that_stays_uses_its_memory_again_and_notices_a_new_ring(name):
-    reader = weights.RingReader()
+    reader = RingReader()
     publisher = RingPublisher(name)
     source = publisher.publish(1, tensors(1))
     _, first = reader(1, source)

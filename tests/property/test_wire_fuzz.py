@@ -20,12 +20,13 @@ from actors.kernel.backend import Envelope
 from actors.kernel.codec import Codec
 from actors.kernel.context import ActorSpec
 from actors.live.control import CONTROL_KINDS, SpawnHere, StopHere
-from actors.live.directory import Directory, free_tcp_address
+from actors.live.directory import Directory
 from actors.live.host import Host, HostConfig
 from actors.live.loop import Loop
 from actors.messages import KINDS, Append, Dispatch, Settled
 from buffers.errors import WireError
 from buffers.segment import Segment, token_arrays
+from tests.addresses import free_tcp_address
 
 FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck))  # how many: the profile's word
 CODEC = Codec((*KINDS, *CONTROL_KINDS))

@@ -43,7 +43,7 @@ def leases_never_expire(monkeypatch):
 
 def announce_before_durable(monkeypatch):
     def announce(self, context):
-        state = ReplayState(self.buffer.highest, self.buffer.live, self.buffer.groups_eligible, self._stopping)
+        state = ReplayState(self.buffer.highest)
         context.send(self._roster.controller, state)
 
     def completed(self, message, context):

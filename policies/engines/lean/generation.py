@@ -9,7 +9,6 @@ between two turns only.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,7 +30,6 @@ from policies.engines.lean.weights import Weights
 from policies.repetition import RepetitionRule, looping
 from policies.sampling import draw, uniforms
 
-_CLOSE_DRAWS_KEPT = 4096
 _ORDER_EVERY = 8
 """Steps between two looks at the order of the rows."""
 _NO_ROWS: Ints = np.zeros(0, np.int64)
@@ -78,10 +76,6 @@ class Generation:
         self._weights: Weights | None = None
         self.version = -1
         self.counters = Counters()
-        self.close_count = 0
-        """Tokens that rounding could have drawn differently."""
-        self.close_draws: deque[tuple[int, int]] = deque(maxlen=_CLOSE_DRAWS_KEPT)
-        """The latest of them: (trajectory, position in the response)."""
 
     @property
     def idle(self) -> bool:
@@ -169,8 +163,6 @@ class Generation:
             recorded = rows.record(batch, draw(logits, rows.uniforms(batch), batch.rule))
             steps += 1
             looping = self._looping(looks[steps % len(looks)]) if looks else _NO_ROWS
-            if recorded.any_close:
-                self._note_close(recorded)
             if recorded.any_ended or len(looping):
                 ended = self._ends(recorded, looping)
         self._count(batch, steps)
@@ -294,13 +286,6 @@ class Generation:
         self.counters.decoded_tokens += rows * steps
         contexts = int(batch.written_B[batch.live_B].sum())
         self.counters.context_tokens += contexts * steps - rows * (steps * (steps - 1) // 2)
-
-    def _note_close(self, recorded: Recorded) -> None:
-        """Remember the tokens just drawn that rounding could have drawn differently."""
-        for row in np.flatnonzero(recorded.close_B).tolist():
-            position = int(self._rows.response_lengths(np.array([row]))[0]) - 1
-            self.close_draws.append((int(self._rows.trajectory_R[row]), position))
-            self.close_count += 1
 
     def _refusal(self, job: Job, cached: Ints | None) -> str | None:
         """Why a job cannot be taken; None if it can."""

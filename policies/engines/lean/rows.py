@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from policies.engines.lean.step import DecodeBatch, Group
-from policies.sampling import CLOSE_MARGIN, Draw, Rule, rule
+from policies.sampling import Draw, Rule, rule
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -70,11 +70,8 @@ class Recorded:
     """The token is a stop token."""
     ended_B: Flags
     """The segment has its last token."""
-    close_B: Flags
-    """Rounding could have drawn another token."""
     any_ended: bool
     """Whether any row stopped or ended."""
-    any_close: bool
 
 
 class Rows:
@@ -192,8 +189,7 @@ class Rows:
         batch.ids_B = drawn.ids_B
         stopped = (ids[:, None] == batch.stop_ids_BM).any(axis=1)
         ended = batch.written_B >= batch.ends_B
-        close = (drawn.margins_B.cpu().numpy() < CLOSE_MARGIN) & batch.live_B
-        return Recorded(stopped, ended, close, bool((stopped | ended).any()), bool(close.any()))
+        return Recorded(stopped, ended, bool((stopped | ended).any()))
 
     def response_lengths(self, rows: Ints) -> Ints:
         """Response tokens [len(rows)] that rows know."""

@@ -60,8 +60,6 @@ class _Closed(Exception):
 class SGLangEngine:
     """An `Engine`; see `policies/engine.py` for what its commands promise."""
 
-    keyed_randomness = False
-
     def __init__(self, config: SGLangConfig, emit: Emit) -> None:
         self.slots = config.slots
         self._config = config

@@ -181,9 +181,9 @@ def test_what_is_no_kind_of_the_house_is_refused_naming_the_sender(message):
 
 
 def test_another_wire_version_is_refused_naming_the_sender_and_both_versions():
-    with pytest.raises(WireError, match=r"generator-0: wire version 9, this is 1"):
+    with pytest.raises(WireError, match=r"generator-0: wire version 9, this is 2"):
         CODEC.decode(wire(["settled", 1, 2, 3, False], version=9))
-    with pytest.raises(WireError, match=r"generator-0: wire version 9, this is 1"):
+    with pytest.raises(WireError, match=r"generator-0: wire version 9, this is 2"):
         CODEC.decode(wire(["a kind of the future", 1], version=9))
 
 

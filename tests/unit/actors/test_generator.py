@@ -14,7 +14,6 @@ from tests.unit.actors.scene import Scene
 class Engine:
     """Notes what it is told."""
 
-    keyed_randomness = True
     slots = 4
 
     def __init__(self):

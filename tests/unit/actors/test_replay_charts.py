@@ -46,6 +46,12 @@ def test_lengths_are_told_once_by_what_became_of_them():
     assert not [name for name in charts.levels(buffer) if "(" in name]
 
 
+def test_uneven_use_of_the_prompts_shows():
+    buffer, charts = a_scored_group((1.0, 0.0))
+    buffer.lease(1, 1, 0)
+    assert charts.levels(buffer)["effective_prompt_share"] == 1 / 4
+
+
 def test_what_is_eligible_shows_its_priority():
     buffer, charts = a_scored_group((1.0, 0.0))
     (count,) = (value for name, value in charts.levels(buffer).items() if name.startswith("priority("))

@@ -201,8 +201,8 @@ def test_an_ended_trajectory_is_reassigned_for_scoring_and_a_scored_one_is_not()
     assert isinstance(answer, Reassigned)
     assert answer.member.state == "ended"
     assert reason(buffer.score(trajectory, 2, {"outcome": 1.0})) == "stale attempt"
-    assert buffer.score(trajectory, 3, {"outcome": 1.0}) == ScoreStored(trajectory, 1, False)
-    assert buffer.score(trajectory, 3, {"outcome": 1.0}) == ScoreStored(trajectory, 1, False)
+    assert buffer.score(trajectory, 3, {"outcome": 1.0}) == ScoreStored(trajectory, 1)
+    assert buffer.score(trajectory, 3, {"outcome": 1.0}) == ScoreStored(trajectory, 1)
     assert reason(buffer.reassign(1, trajectory, 3)) == "closed"
 
 
@@ -215,7 +215,7 @@ def test_a_score_needs_an_end_and_an_outcome_of_zero_or_one() -> None:
     assert reason(buffer.score(trajectory, 2, {"outcome": 0.5})).startswith("invalid")
     assert reason(buffer.score(trajectory, 2, {"outcome": 1.0, "format": float("nan")})).startswith("invalid")
     buffer.score(trajectory, 2, {"outcome": 1.0, "format": -0.5})
-    assert buffer.components(trajectory) == {"outcome": 1.0, "format": -0.5}
+    assert buffer._held.trajectories[trajectory].components == {"outcome": 1.0, "format": -0.5}
 
 
 def test_one_failure_too_many_fails_the_whole_group_and_frees_admission() -> None:
@@ -251,7 +251,7 @@ def test_a_group_without_signal_is_evicted_or_trained_and_its_prompt_learns_eith
             finish(buffer, trajectory, 1.0)
         assert buffer.ledger().evicted == evicted
         assert buffer.groups_eligible == (0 if evicted else 1)
-        assert buffer.success_rates()[0] == pytest.approx((2 + 0.5) / (2 + 1))
+        assert buffer._held.prompts.success_rate(0) == pytest.approx((2 + 0.5) / (2 + 1))
 
 
 def test_resuming_a_run_cuts_what_ran_under_new_attempts_and_a_snapshot_hands_them_out() -> None:

@@ -193,3 +193,17 @@ def test_a_frontier_that_makes_no_sense_is_refused() -> None:
         PromptConfig(frontier=Frontier(3), curriculum=(Lesson(0),))
     with pytest.raises(UsageError, match=r"start is 2, the easiest prompt has difficulty 3\.0"):
         prompts(PromptConfig(frontier=Frontier(2)), difficulties=[3.0, 4.0])
+
+
+def test_the_effective_share_is_one_for_even_leases_and_survives_a_restart() -> None:
+    source = prompts(PromptConfig())
+    assert source.effective_share == 0.0
+    for prompt in (0, 1, 2, 3):
+        source.lease(prompt)
+    assert source.effective_share == 1.0
+    for _ in range(4):
+        source.lease(2)
+    assert source.effective_share == 8**2 / (4 * (1 + 1 + 25 + 1))
+    again = Prompts(PromptConfig(), seed=1)
+    again.load(source.rows, source.success)
+    assert again.effective_share == source.effective_share

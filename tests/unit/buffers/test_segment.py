@@ -5,10 +5,6 @@ import pytest
 from buffers.errors import InvalidSegment
 from buffers.segment import (
     BYTES_PER_TOKEN,
-    MASKED,
-    MODEL,
-    TOOL,
-    USER,
     Attachment,
     Ghost,
     Segment,
@@ -23,7 +19,6 @@ from buffers.segment import (
     segment_bytes,
     slice_payload,
     token_arrays,
-    turns_of,
 )
 
 
@@ -98,15 +93,6 @@ def test_runs_expand_and_join() -> None:
     assert join_runs(((4, 2), (7, 1)), ((7, 3), (8, 1))) == ((4, 2), (7, 4), (8, 1))
     assert join_runs(((4, 2),), ((5, 1),)) == ((4, 2), (5, 1))
     assert join_runs((), ((5, 1),)) == ((5, 1),)
-
-
-def test_turns_are_stretches_of_the_models_own_tokens_however_they_are_cut() -> None:
-    first = segment(produced=((MODEL, 1), (TOOL, 2)))
-    then = segment(start=3, produced=((USER, 1), (MASKED, 1), (MODEL, 1)))
-    last = segment(start=6, produced=((MODEL, 3),))
-    assert turns_of([first]) == 1
-    assert turns_of([first, then, last]) == 2
-    assert turns_of([]) == turns_of([segment(produced=((TOOL, 3),))]) == 0
 
 
 def test_attachments_are_charged_by_name_and_body_and_survive_the_wire() -> None:
