@@ -213,7 +213,7 @@ class Learner:
         self._complete(event.version, True, context)
 
     def _complete(self, version: int, checkpointed: bool, context: Context) -> None:
-        lease, feedback = (self._lease.lease, self._done.priorities) if self._lease and self._done else (0, ())
+        lease, feedback = (self._lease.lease, self._done.feedback) if self._lease and self._done else (0, ())
         request = Complete(context.incarnation, lease, version, checkpointed, feedback)
         context.ask(self._roster.replay, request, self._pace.ask_timeout_s)
 

@@ -34,6 +34,7 @@ from buffers.answers import (
     Refused,
     ScoreStored,
     Snapshot,
+    State,
     Welcome,
 )
 from buffers.segment import EndReason, Payload, Runs, Segment, charged_bytes, segment_bytes
@@ -113,7 +114,7 @@ class Released(_Kind, frozen=True, array_like=True, tag="released"):
     next_attempt: int
     length: int
     last_version: int
-    state: str
+    state: State
 
 
 class Declined(_Kind, frozen=True, array_like=True, tag="declined"):

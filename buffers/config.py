@@ -27,6 +27,7 @@ class BufferConfig:
     oversample: float = 1.0
     """More than 1 opens more groups than can be trained and lets the law choose; the surplus is evicted by age."""
     updates_per_version: int = 1
+    """Leases, each one optimizer update, between two published versions."""
     reuse: int = 1
     """How often a group may be trained on."""
     max_attempts: int = 3
@@ -46,8 +47,11 @@ class BufferConfig:
     priority_options: Mapping[str, float] = field(default_factory=dict)
     """Fields of the rule."""
     leasing: LeasingConfig = field(default_factory=LeasingConfig)
+    """How the law draws groups for a lease."""
     prompts: PromptConfig = field(default_factory=PromptConfig)
+    """How prompts are drawn for fresh groups."""
     seed: int = 0
+    """Of every draw."""
     keep_closed: bool = False
     """Leave the rows and segments of closed groups in the store, for looking at; it grows without end."""
 

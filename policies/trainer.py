@@ -70,8 +70,8 @@ class StepDone(msgspec.Struct, frozen=True):
 
     lease: int
     metrics: dict[str, float]
-    priorities: tuple[tuple[int, float], ...]
-    """(group, learner feedback) pairs, feedback >= 0."""
+    feedback: tuple[tuple[int, float], ...]
+    """(group, feedback) pairs for the priorities, feedback >= 0."""
     trained_tokens: int
     busy_s: float
 

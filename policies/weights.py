@@ -21,6 +21,7 @@ A ring outlives its writer; a restarted writer starts it anew, empty.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from buffers.errors import BraidError, UsageError
@@ -207,12 +209,7 @@ class RingReader:
         if kind == "shm":
             return self.read(place, version)
         if kind == "file":
-            found: dict[str, Tensor] = {}
-            for path in sorted(Path(place).glob("model*.safetensors")):
-                found |= load_file(str(path))
-            if not found:
-                raise UsageError(f"no model.safetensors in {place!r}; give a Hugging Face model folder")
-            return version, found
+            return version, read_folder(Path(place))
         if kind == "tcp" and self._fetch is not None:
             address, _, name = source.rpartition("/")
             try:  # a number names one set of weights, so a ring of that name that has this number is as good
@@ -263,6 +260,28 @@ class RingReader:
             self._ring = None
             raise WeightsUnavailable(f"there is no ring {name!r} on this machine") from None
         return self._ring
+
+
+def read_folder(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a Hugging Face model folder: safetensors, one file or many.
+
+    Raises `WeightsUnavailable` where there is no such file (old versions are removed while a run goes on), `UsageError`
+    where it cannot be read.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    else:
+        names = ["model.safetensors"]
+    state: dict[str, Tensor] = {}
+    for name in names:
+        try:
+            state |= load_file(folder / name)
+        except FileNotFoundError:
+            raise WeightsUnavailable(f"there are no weights at {folder / name}, or no longer") from None
+        except (OSError, SafetensorError) as error:
+            raise UsageError(f"cannot read weights {folder / name}: {error}") from error
+    return state
 
 
 def copy_ring(name: str, version: int, tries: int = 100) -> RingCopy:

@@ -37,6 +37,8 @@ class Pending(msgspec.Struct, eq=False):
     done: Done | None
     """Who is told of the end; None: the mailbox, by an `Answer`."""
     timer: Any = None
+    waits: bool = False
+    """For room in its window."""
 
 
 class _Link:
@@ -79,6 +81,7 @@ class AskBook:
             link.count += 1
             link.bytes += pending.charge
             return pending, True
+        pending.waits = True
         link.waiting.append(pending)
         return pending, False
 
@@ -88,21 +91,18 @@ class AskBook:
         if pending is None:
             return None, ()
         link = pending.link
-        if link.waiting:
-            if pending in link.waiting:
-                link.waiting.remove(pending)
-            else:
-                link.count -= 1
-                link.bytes -= pending.charge
-            return pending, self._release(link)
-        link.count -= 1
-        link.bytes -= pending.charge
-        return pending, ()
+        if pending.waits:
+            link.waiting.remove(pending)
+        else:
+            link.count -= 1
+            link.bytes -= pending.charge
+        return pending, self._release(link) if link.waiting else ()
 
     def _release(self, link: _Link) -> list[Pending]:
         released = []
         while link.waiting and link.admits(link.waiting[0].charge):
             pending = link.waiting.popleft()
+            pending.waits = False
             link.count += 1
             link.bytes += pending.charge
             released.append(pending)

@@ -94,7 +94,7 @@ def test_commands_are_carried_out_in_order_with_one_event_each(hold):
     assert (events[0].version, events[0].steps, events[0].applied) == (0, 0, ())
     assert read_weights(0, events[0].source)[0] == 0
     assert (events[1].lease, events[1].trained_tokens) == (1, 52)
-    assert [group for group, _ in events[1].priorities] == [10, 11]
+    assert [group for group, _ in events[1].feedback] == [10, 11]
     assert events[1].metrics["outcome"] == 0.5
 
 

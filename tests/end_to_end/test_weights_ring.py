@@ -1,5 +1,6 @@
 """The ring of weights in shared memory: versions, races, restarts."""
 
+import json
 import multiprocessing
 import threading
 import time
@@ -171,14 +172,20 @@ def test_two_readers_at_once_do_not_disturb_each_other(name):
 def test_a_model_folder_is_read_in_all_its_pieces(tmp_path):
     save_file({"a": torch.ones(2)}, str(tmp_path / "model-00001-of-00002.safetensors"))
     save_file({"b": torch.zeros(2)}, str(tmp_path / "model-00002-of-00002.safetensors"))
+    places = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     version, found = read_weights(9, f"file:{tmp_path}")
     assert (version, sorted(found)) == (9, ["a", "b"])
 
 
-@pytest.mark.parametrize(("source", "message"), [("file:/nowhere", "no model.safetensors"), ("ftp:x", "shm:NAME")])
-def test_addresses_that_lead_nowhere_are_refused(source, message):
-    with pytest.raises(UsageError, match=message):
-        read_weights(1, source)
+def test_addresses_that_lead_nowhere_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="shm:NAME"):
+        read_weights(1, "ftp:x")
+    with pytest.raises(WeightsUnavailable, match="no longer"):  # it may have been removed while the run goes on
+        read_weights(1, "file:/nowhere")
+    (tmp_path / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(UsageError, match="cannot read"):
+        read_weights(1, f"file:{tmp_path}")
 
 
 def test_a_reader_that_stays_uses_its_memory_again_and_notices_a_new_ring(name):

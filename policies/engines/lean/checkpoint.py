@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig
 
 from buffers.errors import UsageError
 from policies.engines.lean.shape import Shape, shape_of
-from policies.weights import WeightsUnavailable
+from policies.weights import read_folder
 
 WeightsReader = Callable[[int, str], tuple[int, dict[str, Tensor]]]
 """(version, source) -> (version, state dict under transformers' names).
@@ -33,23 +30,9 @@ def read_shape(folder: Path) -> Shape:
 def read_checkpoint(version: int, source: str) -> tuple[int, dict[str, Tensor]]:
     """A `WeightsReader` of `file:DIR`; the version is the one asked for.
 
-    `WeightsUnavailable` where there is no such file: old versions are removed while a run goes on.
+    Raises as `read_folder` does.
     """
     kind, _, address = source.partition(":")
     if kind != "file":
         raise UsageError(f"weights source {source!r} is not file:DIR; give the engine a reader that knows {kind!r}")
-    folder = Path(address)
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
-    state: dict[str, Tensor] = {}
-    for name in names:
-        try:
-            state |= load_file(folder / name)
-        except FileNotFoundError:
-            raise WeightsUnavailable(f"there are no weights at {folder / name}, or no longer") from None
-        except (OSError, SafetensorError) as error:
-            raise UsageError(f"cannot read weights {folder / name}: {error}") from error
-    return version, state
+    return version, read_folder(Path(address))
