@@ -102,7 +102,7 @@ def run(folder: Path, args: argparse.Namespace) -> int:
     from actors.live.launch import LaunchConfig, own
     from actors.ports import REAL, SGLANG
     from cli.summary import SUMMARY, summarize
-    from policies.ring_file import ring_path
+    from policies.shared_files import remove_shared
 
     if not (folder / "run.json").is_file():
         raise UsageError(f"{folder} holds no prepared run (no run.json); start one with braid train --run-dir {folder}")
@@ -132,8 +132,7 @@ def run(folder: Path, args: argparse.Namespace) -> int:
         stop_on_signals(cluster)
         cluster.run()
         outcome = cluster.outcome
-    if ring := config.get("trainer", {}).get("ring"):
-        ring_path(ring).unlink(missing_ok=True)  # a learner that had to be killed has left it
+    remove_shared(config)
     summary = summarize(folder, config, outcome)
     print(f"{outcome} after {time.monotonic() - begun:.0f} s; ledger {summary['ledger']}")
     for place in ("before", "after"):

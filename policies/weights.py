@@ -36,7 +36,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from buffers.errors import BraidError, UsageError
-from policies.ring_file import ring_path
+from policies.shared_files import ring_path
 
 Tensor = torch.Tensor
 Bytes = npt.NDArray[np.uint8]

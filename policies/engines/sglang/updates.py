@@ -16,8 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +26,7 @@ from safetensors.torch import save_file
 from policies.engines.sglang.client import Client, Refused, Unreachable
 from policies.engines.sglang.config import SGLangConfig
 from policies.engines.sglang.server import LOCAL, free_port
+from policies.shared_files import spool_path
 from policies.weights import WeightsUnavailable, read_weights
 
 LINE_BYTES = 1 << 28
@@ -257,9 +256,7 @@ class Handed:
 
 def spool(config: SGLangConfig) -> Path:
     """Where weights are laid for the server: in memory where the machine has such a file system; one per log file."""
-    root = Path("/dev/shm")
-    name = f"braid-spool-{zlib.crc32(str(Path(config.log or str(os.getpid())).absolute()).encode()):08x}"
-    folder = (root if root.is_dir() else Path(tempfile.gettempdir())) / name
+    folder = spool_path(config.log)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     return folder

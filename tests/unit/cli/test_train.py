@@ -6,7 +6,7 @@ from actors.cast import cast_of
 from actors.ports import REAL, SGLANG
 from cli.main import main
 from cli.train import engines, run
-from policies.ring_file import ring_path
+from policies.shared_files import ring_path, spool_path
 from tests.store_builders import run_folder, used_store
 
 SINKLESS = {"roster": {"generators": ["generator-0"], "evaluator": "evaluator"}}
@@ -27,11 +27,12 @@ def test_the_generators_engine_is_chosen_and_the_evaluators_apart_from_it():
     assert engine_of(both, "evaluator") == "actors.ports:sglang_engine"
 
 
-def test_what_a_killed_learner_leaves_in_shared_memory_is_taken_away(tmp_path, monkeypatch):
+def test_what_killed_processes_leave_in_shared_memory_is_taken_away(tmp_path, monkeypatch):
     ring = ring_path(f"test-{uuid.uuid4().hex}")
+    log = str(tmp_path / "sglang-generator-0.log")
 
     class Killed:
-        """A cluster whose learner leaves its weights behind."""
+        """A cluster whose learner and generator leave weights behind."""
 
         outcome = "stopped by the person"
 
@@ -43,9 +44,10 @@ def test_what_a_killed_learner_leaves_in_shared_memory_is_taken_away(tmp_path, m
 
         def run(self):
             ring.touch()
+            spool_path(log).mkdir()
 
         def __exit__(self, *_):
-            assert ring.exists()
+            assert ring.exists() and spool_path(log).exists()
 
     monkeypatch.setattr("actors.live.cluster.Cluster", Killed)
     monkeypatch.setattr("cli.train.stop_on_signals", lambda cluster: None)
@@ -54,9 +56,12 @@ def test_what_a_killed_learner_leaves_in_shared_memory_is_taken_away(tmp_path, m
         "cli.summary.summarize", lambda *_: dict.fromkeys(("ledger", "accuracy_before", "accuracy_after"))
     )
     name = ring.name.removeprefix("braid-")
-    (tmp_path / "run.json").write_text(json.dumps({"seed": 1, "trainer": {"ring": name}}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"seed": 1, "trainer": {"ring": name}, "own": {"generator-0": {"sglang": {"log": log}}}})
+    )
     assert run(tmp_path, argparse.Namespace(keys="", cluster="", address="")) == 130
     assert not ring.exists()
+    assert not spool_path(log).exists()
 
 
 def test_runs_of_before_and_runs_without_sglang_have_torch_engines():
