@@ -47,7 +47,8 @@ def test_what_killed_processes_leave_in_shared_memory_is_taken_away(tmp_path, mo
             spool_path(log).mkdir()
 
         def __exit__(self, *_):
-            assert ring.exists() and spool_path(log).exists()
+            assert ring.exists()
+            assert spool_path(log).exists()
 
     monkeypatch.setattr("actors.live.cluster.Cluster", Killed)
     monkeypatch.setattr("cli.train.stop_on_signals", lambda cluster: None)
@@ -56,9 +57,8 @@ def test_what_killed_processes_leave_in_shared_memory_is_taken_away(tmp_path, mo
         "cli.summary.summarize", lambda *_: dict.fromkeys(("ledger", "accuracy_before", "accuracy_after"))
     )
     name = ring.name.removeprefix("braid-")
-    (tmp_path / "run.json").write_text(
-        json.dumps({"seed": 1, "trainer": {"ring": name}, "own": {"generator-0": {"sglang": {"log": log}}}})
-    )
+    settings = {"seed": 1, "trainer": {"ring": name}, "own": {"generator-0": {"sglang": {"log": log}}}}
+    (tmp_path / "run.json").write_text(json.dumps(settings))
     assert run(tmp_path, argparse.Namespace(keys="", cluster="", address="")) == 130
     assert not ring.exists()
     assert not spool_path(log).exists()
