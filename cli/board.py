@@ -74,8 +74,8 @@ class Board:
 
     @property
     def since_version_s(self) -> float:
-        """Since it was published."""
-        return self.now_s - self._version_s
+        """Since it was published; since the first number while there is none."""
+        return self.now_s - (self._version_s if self._first is not None else self._began_s or 0.0)
 
     @property
     def version_s(self) -> float | None:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from actors.health import LIMITS
 from actors.sinks.metrics_file import MetricsFile
-from cli.alarms import alarms
+from cli.alarms import FIRST_S, alarms
 from cli.board import Board
 from cli.main import main
 from cli.progress import Progress
@@ -111,6 +111,15 @@ def test_a_stall_long_answers_lost_and_failures_are_told():
     assert "long answers are lost" in bent
     assert alarms(board((0, "replay", "failed", 8.0)))[0].startswith("8 responses failed")
     assert alarms(board((0, "replay", "failed", 0.0))) == []
+
+
+@pytest.mark.parametrize("first", [[], [(100.0, "learner", "version", 0)]])
+def test_a_run_that_never_comes_to_a_first_version_is_told(first):
+    """Whether the learner has published what it began with or not; the clock of a resumed run begins late."""
+    at_first = [(100.0, "replay", "live", 8.0), *first]
+    assert alarms(board(*at_first, (100.0 + FIRST_S, "replay", "live", 8.0))) == []
+    (stall,) = alarms(board(*at_first, (101.0 + FIRST_S, "replay", "live", 8.0)))
+    assert "none since the start" in stall
 
 
 class Clock:
