@@ -59,9 +59,9 @@ def lost(board: Board) -> list[str]:
 
 
 def unread(board: Board) -> list[str]:
-    """A generator could not read new weights."""
-    failed = board.get("install_failed") or 0.0
-    return ["a generator could not read new weights; see its log in the run's folder"] if failed else []
+    """Generators that could not read new weights and have not read others since."""
+    failed = [actor for actor, value in sorted(board.by_actor("install_failed").items()) if value]
+    return [f"{', '.join(failed)} could not read new weights; see its log in the run's folder"] if failed else []
 
 
 CHECKS: tuple[Callable[[Board], list[str]], ...] = (stalled, starved, lengths_bent, lost, unread)
