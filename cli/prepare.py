@@ -34,7 +34,7 @@ from cli.main import complain
 from cli.one_card import plan_card
 from cli.run_config import RunConfig, shortened
 from policies import warmup
-from policies.device import find_device
+from policies.device import find_device, named_device
 from policies.engine import Sampling
 from policies.engines.sglang.config import SGLangConfig
 from policies.models import use_threads
@@ -123,7 +123,9 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
 
 
 def check_plugins(config: RunConfig) -> None:
-    """See that what the config names can be made: objective, schedule, priority rule, rewards."""
+    """See that what the config names can be made: devices, objective, schedule, priority rule, rewards."""
+    for device in (config.trainer.device, config.engine.device):
+        named_device(device)
     objective = find_objective(config.trainer.objective, config.trainer.objective_settings)
     objective.check(config.trainer.update.updates_per_reference)
     find_schedule(config.rule, config.schedule)

@@ -103,13 +103,29 @@ BAD = {
     "buffer.priority=mine:nothing": "buffer.priority = 'mine:nothing': mine has no 'nothing'",
     "buffer.priority=mine:Config": "is no rule: it needs proportional",
 }
+MISSPELT = {
+    "buffer.no_signal=evcit": "--set buffer.no_signal = \"evcit\": invalid enum value 'evcit'; take one of",
+    "trainer.device=cdua": "device 'cdua': torch knows no such device; take cpu or cuda",
+    "engine.device=cdua": "device 'cdua': torch knows no such device; take cpu or cuda",
+    "sglang.dtype=flaot16": "--set sglang.dtype = \"flaot16\": invalid enum value 'flaot16'; take one of",
+}
 
 
 @pytest.mark.parametrize("setting", BAD)
 def test_what_cannot_be_used_is_refused_in_one_line_before_anything_starts(setting, capsys):
-    status, complaint = checked(capsys, setting)
+    assert_refused(checked(capsys, setting), BAD[setting])
+
+
+@pytest.mark.parametrize("setting", MISSPELT)
+def test_a_misspelt_choice_is_never_taken_for_another(setting, capsys):
+    assert_refused(checked(capsys, setting), MISSPELT[setting])
+
+
+def assert_refused(found, words):
+    """One line with these words, exit status 2."""
+    status, complaint = found
     assert status == 2
-    assert BAD[setting] in complaint
+    assert words in complaint
     assert complaint.count("\n") == 1
 
 
