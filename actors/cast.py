@@ -119,7 +119,8 @@ def buffer_config(settings: RunSettings) -> BufferConfig:
 def controller(spec: ActorSpec, shop: Shop, emit: Emit) -> Actor:
     """Build the controller with the run's schedule."""
     settings = settings_of(spec)
-    return Controller(settings.roster, settings.pace, find_schedule(settings.rule, settings.schedule))
+    schedule = find_schedule(settings.rule, settings.schedule)
+    return Controller(settings.roster, settings.pace, schedule, settings.schedule.eta)
 
 
 def generator(spec: ActorSpec, shop: Shop, emit: Emit) -> Actor:
