@@ -7,7 +7,7 @@ read in another process); ports read their own sections from it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -43,8 +43,8 @@ class BufferSettings(msgspec.Struct, frozen=True):
 
     max_attempts: int = 3
     """Failures of infrastructure of one trajectory that fail its group."""
-    no_signal: str = "train"
-    """What becomes of a group whose outcomes are all equal: train or evict."""
+    no_signal: Literal["train", "evict"] = "train"
+    """What becomes of a group whose outcomes are all equal."""
     capacity_tokens: int = 0
     """Tokens that may be held or reserved; 0: no limit."""
     capacity_bytes: int = 0
@@ -103,7 +103,7 @@ def buffer_config(settings: RunSettings) -> BufferConfig:
         reuse=schedule.reuse,
         checkpoint_every=schedule.checkpoint_every,
         max_attempts=buffer.max_attempts,
-        no_signal="evict" if buffer.no_signal == "evict" else "train",
+        no_signal=buffer.no_signal,
         capacity_tokens=buffer.capacity_tokens or None,
         capacity_bytes=buffer.capacity_bytes or None,
         max_attached_bytes=buffer.max_attached_bytes,
@@ -119,7 +119,8 @@ def buffer_config(settings: RunSettings) -> BufferConfig:
 def controller(spec: ActorSpec, shop: Shop, emit: Emit) -> Actor:
     """Build the controller with the run's schedule."""
     settings = settings_of(spec)
-    return Controller(settings.roster, settings.pace, find_schedule(settings.rule, settings.schedule))
+    schedule = find_schedule(settings.rule, settings.schedule)
+    return Controller(settings.roster, settings.pace, schedule, settings.schedule.eta)
 
 
 def generator(spec: ActorSpec, shop: Shop, emit: Emit) -> Actor:

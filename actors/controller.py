@@ -86,11 +86,11 @@ class Worker:
 class Controller:
     """See the module."""
 
-    def __init__(self, roster: Roster, pace: Pace, schedule: Schedule) -> None:
+    def __init__(self, roster: Roster, pace: Pace, schedule: Schedule, eta: int) -> None:
         self._roster = roster
         self._pace = pace
         self._schedule = schedule
-        self._eta = schedule.config.eta
+        self._eta = eta
         self._epoch = 0
         self._highest = -1
         self._ready = False

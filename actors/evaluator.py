@@ -1,7 +1,8 @@
-"""The evaluator: held-out accuracy of pinned versions, on an Engine of its own, with fixed seeds, outside the ledger.
+"""The evaluator: held-out accuracy of checkpoints, on an Engine of its own, with fixed seeds, outside the ledger.
 
 A newer durable checkpoint named by the learner's heartbeat is evaluated when it is due (every `every` versions, and the
 last of the run): install it, answer each problem once greedily and `samples` times at temperature 1, score, report.
+Only the newest checkpoints stay (`trainer.keep`): where one is gone before it is read, a heartbeat names a newer one.
 """
 
 from __future__ import annotations

@@ -361,6 +361,7 @@ class Generator:
         context.decide("installed", event.version)
         self._numbers.add(context, "install_stall_s", event.stall_s)
         self._numbers.add(context, "install_recomputed", float(event.recomputed))
+        self._numbers.add(context, "install_failed", 0.0)
         self._numbers.add(context, "installed_version", event.version)
         self._tell(context)
         if self._wanted[0] > self._version:
@@ -380,6 +381,7 @@ class Generator:
         self._installing = False
         self._wanted = (self._version, "")
         context.decide("install_failed", event.version)
+        self._numbers.add(context, "install_failed", 1.0)
         self._release()  # what may be made by the version that is there does not wait until another try succeeds
 
     def _on_engine_failed(self, event: EngineFailed, context: Context) -> None:

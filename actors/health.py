@@ -1,8 +1,9 @@
-"""Training health: which of a learner's numbers are alarming, and what to do about it.
+"""Training health: which numbers of a learner and of replay are alarming, and what to do about it.
 
 An alarm is about the mean over the last `WINDOW` updates, so that one odd batch rings nothing; it rings once when the
 mean passes its limit, and again only after it has come back. A gradient that is not finite rings at once: the update
-was skipped, and `trainer.update.most_skipped` of them in a row roll the weights back to the last checkpoint.
+was skipped, and `trainer.update.most_skipped` of them in a row roll the weights back to the last checkpoint. So does
+`no_signal_share`, which has many groups behind it: it comes also where all are evicted and no update ever begins.
 """
 
 from __future__ import annotations
@@ -32,13 +33,16 @@ LIMITS = {
     "entropy": Limit(math.inf, "the policy has become deterministic: lower trainer.update.rate", least=0.005),
     "all_right_share": Limit(0.9, "hardly a group has signal: harder prompts are needed"),
     "all_wrong_share": Limit(0.9, "hardly a group has signal: easier prompts are needed"),
+    "no_signal_share": Limit(
+        0.9, "hardly a group has signal: easier prompts are needed, or harder ones if most are solved", window=1
+    ),
     "skipped": Limit(0.0, "a gradient was not finite and its update was skipped: lower trainer.update.rate", window=1),
 }
-"""By name of the learner's number. `penalty` is in units of the loss, rewards being of the order of 1."""
+"""By name of the number. `penalty` is in units of the loss, rewards being of the order of 1."""
 
 
 class Health:
-    """Listens to a learner's numbers."""
+    """Listens to the numbers of a run."""
 
     def __init__(self) -> None:
         self._recent: dict[str, deque[float]] = {name: deque(maxlen=limit.window) for name, limit in LIMITS.items()}

@@ -2,7 +2,7 @@
 
     controller  --TakeSnapshot, OpenGroups, Reassign-->            replay     Snapshot, Opened, Reassigned | Refused
     controller  --Dispatch, DropJobs-->                            generator  (heartbeat: GeneratorState)
-    controller  --Score-->                                         rewarder   (heartbeat: RewarderState)
+    controller  --Score, DropJobs-->                               rewarder   (heartbeat: RewarderState)
     generator   --FetchPrompt, FetchResponse, Append, FailAttempt--> replay   PromptRecord, Chunk, Appended | Refused
     generator   --Released, Settled, Declined-->                   controller
     rewarder    --FetchPrompt, FetchResponse, PutScore, FailAttempt--> replay
@@ -155,7 +155,7 @@ class RewarderState(_Kind, frozen=True, array_like=True, tag="rewarder_state"):
 
 
 class Settled(_Kind, frozen=True, array_like=True, tag="settled"):
-    """A rewarder is done with this attempt: scored, or failed with what replay answered."""
+    """A worker is done with this attempt: a rewarder scored it, or either failed with what replay answered."""
 
     trajectory: int
     attempt: int

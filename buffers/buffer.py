@@ -380,6 +380,12 @@ class Buffer:
         self._held.closings.clear()
         return closings
 
+    def take_spreads(self) -> list[float]:
+        """Spread of the outcomes of each group scored since this was last called; the newest of very many."""
+        spreads = list(self._held.spreads)
+        self._held.spreads.clear()
+        return spreads
+
     def priorities(self) -> list[float]:
         """What the rule gives each eligible group now."""
         held, name = self._held, self.config.priority
@@ -463,6 +469,7 @@ class Buffer:
         held = self._held
         outcomes = [row.components["outcome"] for row in held.members(group) if row.components]
         group.spread = spread_of(outcomes)
+        held.spreads.append(group.spread)
         held.journal.change(success_key(group.prompt), held.prompts.learn(group.prompt, outcomes))
         level = held.prompts.learn_level(group.prompt, outcomes)
         if level is not None:

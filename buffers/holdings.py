@@ -44,6 +44,7 @@ from buffers.segment import BYTES_PER_TOKEN
 from buffers.trajectory import CLOSED, OPEN, STATES, move
 
 CLOSINGS_KEPT = 65536
+SPREADS_KEPT = 4096
 
 
 class Holdings:
@@ -72,6 +73,8 @@ class Holdings:
         self.journal = Journal()
         self.closings: deque[tuple[State, int]] = deque(maxlen=CLOSINGS_KEPT)
         """(state, response tokens) of the trajectories closed last, for whoever makes charts of them."""
+        self.spreads: deque[float] = deque(maxlen=SPREADS_KEPT)
+        """Of the outcomes of the groups scored last, evicted ones too; for the same."""
 
     # -- counters ------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from cli.board import Board
 
 STALLED = 5.0
 """So many times the usual time without a version is a stall."""
+FIRST_S = 600.0
+"""So long without a first version is one: what is usual is not known yet, and servers may have to start."""
 IDLE = 0.5
 """A learner that waits for more than this share of its time is starved."""
 
@@ -21,13 +23,13 @@ def alarms(board: Board) -> list[str]:
 
 
 def stalled(board: Board) -> list[str]:
-    """No version for far longer than usual."""
-    usual = board.version_s
-    if usual is None or board.version >= board.versions or board.since_version_s <= max(10.0, STALLED * usual):
+    """No version for far longer than usual, or none at all."""
+    usual, since = board.version_s, board.since_version_s
+    most = FIRST_S if usual is None else max(10.0, STALLED * usual)
+    if board.version >= board.versions or since <= most:
         return []
-    return [
-        f"no new version for {board.since_version_s:.0f} s (usually {usual:.1f} s); see the logs in the run's folder"
-    ]
+    pace = "none since the start" if usual is None else f"usually {usual:.1f} s"
+    return [f"no new version for {since:.0f} s ({pace}); see the logs in the run's folder"]
 
 
 def starved(board: Board) -> list[str]:
@@ -57,9 +59,9 @@ def lost(board: Board) -> list[str]:
 
 
 def unread(board: Board) -> list[str]:
-    """A generator could not read new weights."""
-    failed = board.get("install_failed") or 0.0
-    return ["a generator could not read new weights; see its log in the run's folder"] if failed else []
+    """Generators that could not read new weights and have not read others since."""
+    failed = [actor for actor, value in sorted(board.by_actor("install_failed").items()) if value]
+    return [f"{', '.join(failed)} could not read new weights; see its log in the run's folder"] if failed else []
 
 
 CHECKS: tuple[Callable[[Board], list[str]], ...] = (stalled, starved, lengths_bent, lost, unread)

@@ -29,6 +29,8 @@ class Board:
         self.health = Health()
         self._began_s: float | None = None
         self._latest: dict[str, float] = {}
+        self._told_by: dict[str, dict[str, float]] = {}
+        """Number -> actor -> newest value."""
         self._first: tuple[float, float] | None = None
         """When the first version was seen, and which."""
         self._evaluations: list[tuple[float, float, float]] = []
@@ -44,6 +46,7 @@ class Board:
             self._began_s = at_s
         self.now_s = max(self.now_s, at_s)
         self._latest[name] = value
+        self._told_by.setdefault(name, {})[actor] = value
         self.health.take(name, value)
         if name in (*BUSY, CARD, "decoded_tokens", "trained_tokens"):
             self._recent.append((at_s, actor, name, value))
@@ -62,6 +65,10 @@ class Board:
         """The newest value of a number; None if it was never told."""
         return self._latest.get(name)
 
+    def by_actor(self, name: str) -> dict[str, float]:
+        """The newest value of a number, by who told it."""
+        return self._told_by.get(name, {})
+
     @property
     def elapsed_s(self) -> float:
         """Since the first number."""
@@ -74,8 +81,8 @@ class Board:
 
     @property
     def since_version_s(self) -> float:
-        """Since it was published."""
-        return self.now_s - self._version_s
+        """Since it was published; since the first number while there is none."""
+        return self.now_s - (self._version_s if self._first is not None else self._began_s or 0.0)
 
     @property
     def version_s(self) -> float | None:

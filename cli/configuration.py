@@ -53,7 +53,7 @@ def load(kind: type[T], path: Path | None = None, settings: Sequence[str] = ()) 
     try:
         return msgspec.convert(merge(defaults, given, shape), kind)
     except msgspec.ValidationError as error:
-        raise wrong_value(error, given, defaults, typed, str(path or "config")) from None
+        raise wrong_value(error, given, shape, typed, str(path or "config")) from None
 
 
 def dump(config: object) -> str:
@@ -219,7 +219,7 @@ def merge(below: Table, above: Table, shape: inspect.Type) -> Table:
 
 
 def wrong_value(
-    error: msgspec.ValidationError, given: Table, defaults: Table, typed: Sequence[str], file: str
+    error: msgspec.ValidationError, given: Table, shape: inspect.Type, typed: Sequence[str], file: str
 ) -> UsageError:
     """A `UsageError` with origin, key, value and remedy out of what msgspec says; `typed` are the keys of --set."""
     complaint, _, path = str(error).partition(" - at `$")
@@ -228,7 +228,7 @@ def wrong_value(
     key = ".".join([*names, missing[1]] if missing else names)
     if missing:
         return UsageError(f"{file}: key {key} is missing; add it: it has no default")
-    value, default = lookup(given, names), lookup(defaults, names)
+    value, default, wanted = lookup(given, names), lookup(defaults_of(shape), names), find_shape(shape, names)
     for word, said in WORDS.items():
         complaint = complaint.replace(f"`{word}`", said)
     setting = next((at for at in typed if f"{at}.".startswith(f"{key}.") or f"{key}.".startswith(f"{at}.")), None)
@@ -236,6 +236,8 @@ def wrong_value(
     where = origin if setting == key else f"{origin}: {key}"
     shown = "" if value is None or isinstance(value, dict) else f" = {json.dumps(value, default=str)}"
     remedy = "" if default is None or isinstance(default, dict) else f"; the default is {json.dumps(default)}"
+    if isinstance(wanted, inspect.LiteralType):
+        remedy = f"; take one of {', '.join(json.dumps(one) for one in wanted.values)}"
     return UsageError(f"{where}{shown}: {complaint[:1].lower()}{complaint[1:]}{remedy}")
 
 

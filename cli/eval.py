@@ -68,7 +68,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from buffers.segment import ids_of, token_arrays
     from cli.answering import Question, answer, existing_model
     from policies.engine import Sampling
-    from policies.tokens import decode, encode, load_tokenizer
+    from policies.tokens import decode, encode, load_tokenizer, stop_ids
     from rewards.tasks.finding import find_task
 
     if args.n < 1 or args.samples < 0 or args.max_tokens < 1:
@@ -78,7 +78,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     task = find_task(*task_of(args, folder))
     problems = task.prompts("held_out", args.n)
     rounds = 1 + args.samples
-    stop = (codec.eos_token_id,)
+    stop = stop_ids(codec)
     questions = []
     for problem in problems:
         ids = encode(codec, problem.text)

@@ -34,12 +34,12 @@ from cli.main import complain
 from cli.one_card import plan_card
 from cli.run_config import RunConfig, shortened
 from policies import warmup
-from policies.device import find_device
+from policies.device import find_device, named_device
 from policies.engine import Sampling
 from policies.engines.sglang.config import SGLangConfig
 from policies.models import use_threads
 from policies.objectives.objective import find_objective
-from policies.tokens import Codec, character_tokenizer, encode, load_tokenizer
+from policies.tokens import Codec, character_tokenizer, encode, load_tokenizer, stop_ids
 from rewards.scorer import Config as ScorerConfig
 from rewards.scorer import check as check_rewards
 from rewards.tasks.chains import CAREFUL
@@ -89,7 +89,11 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
                 f"model.path = {config.model.path!r}: there is no such folder; download a Hugging Face model there, or "
                 "name one that is here"
             )
-        load_tokenizer(config.model.path)
+        if not stop_ids(load_tokenizer(config.model.path)):
+            raise UsageError(
+                f"model.path = {config.model.path!r}: its tokenizer has no end-of-sequence token, so every response "
+                "would be as long as it may; name one as eos_token in tokenizer_config.json"
+            )
     if config.generates_with == "sglang":
         find_sglang(config.sglang)
     if not order.run_dir:
@@ -123,7 +127,9 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
 
 
 def check_plugins(config: RunConfig) -> None:
-    """See that what the config names can be made: objective, schedule, priority rule, rewards."""
+    """See that what the config names can be made: devices, objective, schedule, priority rule, rewards."""
+    for device in (config.trainer.device, config.engine.device):
+        named_device(device)
     objective = find_objective(config.trainer.objective, config.trainer.objective_settings)
     objective.check(config.trainer.update.updates_per_reference)
     find_schedule(config.rule, config.schedule)
@@ -211,9 +217,9 @@ def run_settings(config: RunConfig, folder: Path, codec: Codec) -> dict[str, Any
         recorder="recorder",
         supervisor="supervisor",
     )
-    stop_ids = (codec.eos_token_id,)
+    ends = stop_ids(codec)
     evaluator = msgspec.structs.replace(
-        config.evaluator, stop_ids=stop_ids, max_response_tokens=config.schedule.max_response_tokens
+        config.evaluator, stop_ids=ends, max_response_tokens=config.schedule.max_response_tokens
     )
     shared = RunSettings(
         seed=config.seed,
@@ -221,7 +227,7 @@ def run_settings(config: RunConfig, folder: Path, codec: Codec) -> dict[str, Any
         pace=config.pace,
         schedule=config.schedule,
         rule=config.rule,
-        sampling=Sampling(config.sampling.temperature, 1.0, config.seed, stop_ids),
+        sampling=Sampling(config.sampling.temperature, 1.0, config.seed, ends),
         buffer=config.buffer,
         restarts=config.restarts,
         evaluator=EvaluatorConfig(**msgspec.structs.asdict(evaluator)),

@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
     from buffers.segment import ids_of, logps_of, token_arrays
     from cli.answering import Question, answer, existing_model
     from policies.engine import Sampling
-    from policies.tokens import chat_text, decode, encode, load_tokenizer
+    from policies.tokens import chat_text, decode, encode, load_tokenizer, stop_ids
 
     if args.n < 1 or args.max_tokens < 1 or args.temperature < 0 or not 0 < args.top_p <= 1:
         raise UsageError("-n and --max-tokens must be at least 1, --temperature 0 or more, --top-p in (0, 1]")
@@ -38,8 +38,7 @@ def main(args: argparse.Namespace) -> int:
     if not len(ids):
         raise UsageError("the prompt is empty; give some text")
     prompt = token_arrays(ids, np.zeros(len(ids), np.float32))
-    stop = () if codec.eos_token_id is None else (codec.eos_token_id,)
-    sampling = Sampling(args.temperature, args.top_p, args.seed, stop)
+    sampling = Sampling(args.temperature, args.top_p, args.seed, stop_ids(codec))
     answers = dict(answer(folder, [Question(prompt, sampling)] * args.n, args.max_tokens))
     for number in range(args.n):
         segment = answers[number]

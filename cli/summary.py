@@ -26,7 +26,7 @@ def summarize(run_dir: Path, config: dict[str, Any], outcome: str) -> dict[str, 
         "outcome": outcome,
         "seed": settings.seed,
         "wall_s": wall_of(rows),
-        **accuracies(rows),
+        **accuracies(rows, settings.evaluator.samples),
         **segments(rows),
         "staleness": staleness(rows, settings.schedule.eta),
         "idle_share": idle_shares(rows, settings),
@@ -47,25 +47,37 @@ def wall_of(rows: list[Row]) -> float:
     return rows[-1].t - rows[0].t if rows else 0.0
 
 
-def accuracies(rows: list[Row]) -> dict[str, Any]:
-    """The first and the last evaluation, as a whole and by difficulty (empty where they do not tell of it)."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if row.actor == "evaluator" and row.name.startswith("eval_"):
-            found[row.name.removeprefix("eval_")].append(row.value)
+def accuracies(rows: list[Row], samples: int) -> dict[str, Any]:
+    """The first and the last evaluation, as a whole and by difficulty (empty where they do not tell of it).
+
+    `pass{samples}` is told before the first and after the last version only: None where a run ended between them.
+    """
+    found = evaluations(rows) or [{}]
+    names = ("sampled", "greedy", *([f"pass{samples}"] if samples > 1 else []), "n")
     result: dict[str, Any] = {}
-    for place, index in (("before", 0), ("after", -1)):
-        names = ("sampled", "greedy", "pass8", "n")
-        result[f"accuracy_{place}"] = {name: found[name][index] if found[name] else None for name in names}
-        result[f"response_tokens_{place}"] = found["tokens"][index] if found["tokens"] else None
+    for place, one in (("before", found[0]), ("after", found[-1])):
+        result[f"accuracy_{place}"] = {name: one.get(name) for name in names}
+        result[f"response_tokens_{place}"] = one.get("tokens")
         result[f"accuracy_by_difficulty_{place}"] = {
             name.removeprefix("n_at_"): {
-                kind: found[name.replace("n", kind, 1)][index] for kind in ("sampled", "greedy", "n")
+                kind: one.get(name.replace("n", kind, 1)) for kind in ("sampled", "greedy", "n")
             }
-            for name in found
+            for name in one
             if name.startswith("n_at_")
         }
     return result
+
+
+def evaluations(rows: list[Row]) -> list[dict[str, float]]:
+    """The numbers of each evaluation; one ends where a name comes again, since each tells a name once."""
+    found: list[dict[str, float]] = []
+    for row in rows:
+        if row.actor == "evaluator" and row.name.startswith("eval_"):
+            name = row.name.removeprefix("eval_")
+            if not found or name in found[-1]:
+                found.append({})
+            found[-1][name] = row.value
+    return found
 
 
 def segments(rows: list[Row]) -> dict[str, float]:

@@ -14,13 +14,18 @@ CONTEXT_BYTES = 1 << 29
 
 def find_device(name: str) -> torch.device:
     """The device of a name; `UsageError` if this machine has none such."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device {name!r}: torch knows no such device; take cpu or cuda") from None
+    device = named_device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device {name!r}: torch finds no such GPU here; take cpu, or see braid doctor")
     return device
+
+
+def named_device(name: str) -> torch.device:
+    """The device of a name, here or on another machine; `UsageError` if it is the name of none."""
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device {name!r}: torch knows no such device; take cpu or cuda") from None
 
 
 def card_bytes(device: torch.device) -> int:

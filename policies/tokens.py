@@ -27,7 +27,7 @@ VOCABULARY = 64
 class Codec(Protocol):
     """The part of a tokenizer that the house uses."""
 
-    eos_token_id: int
+    eos_token_id: int | None
     pad_token_id: int
 
     def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]:
@@ -70,6 +70,11 @@ def load_tokenizer(folder: str | Path) -> Codec:
         reason = str(problem).splitlines()[0]
         raise UsageError(f"no tokenizer in {str(folder)!r} ({reason}); give a Hugging Face model folder") from problem
     return codec
+
+
+def stop_ids(codec: Codec) -> tuple[int, ...]:
+    """The ids that end a response: that of the tokenizer's end, or none if it has none."""
+    return () if codec.eos_token_id is None else (codec.eos_token_id,)
 
 
 def encode(codec: Codec, text: str) -> IntArray:

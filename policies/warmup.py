@@ -25,7 +25,7 @@ from torch import nn
 
 from policies.generate import Lockstep
 from policies.models import TinyConfig, logps_of_tokens, save_model, tiny_model
-from policies.tokens import Codec, IntArray, encode
+from policies.tokens import Codec, IntArray, encode, stop_ids
 
 Tensor = torch.Tensor
 Rng = np.random.Generator
@@ -173,8 +173,9 @@ def batches(
 def forced_accuracy(model: nn.Module, lesson: Lesson, codec: Codec, exam: Exam) -> float:
     """Share of the exam's problems that greedy decoding solves when the response begins with `force`."""
     prompts: list[IntArray] = [encode(codec, text + exam.force) for text, _ in exam.problems]
+    (stop_id,) = stop_ids(codec)
     done = Lockstep(model).generate(
-        prompts, max_tokens=exam.max_tokens, stop_id=codec.eos_token_id, temperature=0.0, rng=torch.Generator()
+        prompts, max_tokens=exam.max_tokens, stop_id=stop_id, temperature=0.0, rng=torch.Generator()
     )
     texts = [exam.force + codec.decode(one.ids.tolist()) for one in done]
     return float(

@@ -205,7 +205,13 @@ def find_schedule(name: str, config: ScheduleConfig) -> Schedule:
         raise UsageError(
             f"rule = {name!r} is no schedule: {lacks}; make it a subclass of {Schedule.__module__}:Schedule"
         )
-    schedule: Schedule = kind(config)
+    try:
+        schedule: Schedule = kind(config)
+    except Exception as error:  # it is a person's code, so it may fail in any way
+        raise UsageError(
+            f"rule = {name!r} cannot be made: {type(error).__name__}: {error}; give it an __init__(self, config) that"
+            " takes the settings of [schedule]"
+        ) from error
     return schedule
 
 

@@ -234,6 +234,7 @@ class TorchEngine:
         try:
             found, state = reader(version, source)
         except WeightsUnavailable as problem:
+            _log.warning("version %d is not installed: %s", version, problem)
             self._emit(InstallFailed(version, str(problem)))
             return
         if self._card is not None:

@@ -37,5 +37,5 @@ def cast_plan(
         "prompts": {"count": 16},
     }
     for name, changes in sections.items():
-        config[name] = {**config.get(name, {}), **changes}
+        config[name] = {**config.get(name, {}), **changes} if isinstance(changes, dict) else changes
     return Plan(seed, "repairable", config, Link(latency_ns), Window(window), tuple(acts), tuple(strikes))

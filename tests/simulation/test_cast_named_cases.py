@@ -7,6 +7,8 @@ from actors.cast import buffer_config, settings_of
 from actors.kernel.operations import NS
 from actors.standins import Checkpoint
 from buffers.buffer import Buffer
+from cli.alarms import alarms
+from cli.board import Board
 from sim.cluster import finished
 from sim.faults import Act
 from sim.line_trainer import line_of
@@ -98,6 +100,16 @@ def test_failed_jobs_are_tried_again():
 def test_groups_without_signal_are_trained_or_evicted(no_signal):
     world = run(cast_plan(standins={"flat_every": 2}, buffer={"no_signal": no_signal}))
     assert ("evicted: no signal" in ledger(world).reasons) == (no_signal == "evict")
+
+
+def test_a_run_that_can_learn_nothing_since_all_is_evicted_says_so():
+    world, _ = build(cast_plan(standins={"flat_every": 1}, buffer={"no_signal": "evict"}))
+    board = Board(4)
+    world.run(20.0)
+    for at_ns, actor, name, value in world.notes:
+        board.take(actor, name, at_ns / NS, value)
+    (sentence,) = alarms(board)
+    assert sentence.startswith("no_signal_share = 1")
 
 
 @pytest.mark.parametrize("eta", [0, 2])

@@ -24,7 +24,7 @@ class SGLangConfig:
     """File that the server's output goes to (a helper process of it would keep a pipe open for ever)."""
     device: Literal["cpu", "cuda"] = "cpu"
     """What the server runs on."""
-    dtype: str = "float32"
+    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] = "float32"
     """Of weights and activations, as SGLang names it."""
     slots: int = 64
     """How many jobs run at once."""

@@ -228,10 +228,10 @@ class SGLangEngine:
         try:
             found = await self._transport.prepare(version, source)
             stall_s = await self._switch(client, found)
-        except (WeightsUnavailable, UsageError, Refused) as error:
-            return InstallFailed(version, str(error))
-        except Unreachable as error:
-            self._suspect.set()
+        except (WeightsUnavailable, UsageError, Refused, Unreachable) as error:
+            if isinstance(error, Unreachable):
+                self._suspect.set()
+            _log.warning("version %d is not installed: %s", version, error)
             return InstallFailed(version, str(error))
         self._version, self._source = found, source
         return Installed(found, stall_s, recomputed=True)

@@ -30,7 +30,7 @@ def member(trajectory=1, attempt=1, length=0, state="running"):
 
 def controller_with(*members):
     """A controller whose snapshot held these; generators and a rewarder have said that they hold nothing."""
-    scene = Scene(Controller(Roster(supervisor=""), Pace(), Schedule(ScheduleConfig(batch=16, group=2))))
+    scene = Scene(Controller(Roster(supervisor=""), Pace(), Schedule(ScheduleConfig(batch=16, group=2)), 1))
     scene.receive(Answer("replay", TakeSnapshot(1), Snapshot(1, 0, members, NOTHING)))
     scene.receive(GeneratorState(0, 0, 4, ()), sender="g0")
     scene.receive(RewarderState(0, ()), sender="r0")

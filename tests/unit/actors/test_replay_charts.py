@@ -1,10 +1,13 @@
 """Replay's own numbers: they agree with the ledger, and lengths are told once."""
 
-from actors.replay_charts import Charts
+import pytest
+
+from actors.replay_charts import SIGNALS, Charts
 from buffers.buffer import Buffer
 from buffers.config import BufferConfig
 from buffers.rows import PromptRow
 from buffers.segment import Ghost, Segment
+from tests.buffer_builders import config, filled, finish, opened
 
 
 def ended(length):
@@ -56,3 +59,15 @@ def test_what_is_eligible_shows_its_priority():
     buffer, charts = a_scored_group((1.0, 0.0))
     (count,) = (value for name, value in charts.levels(buffer).items() if name.startswith("priority("))
     assert count == 1
+
+
+@pytest.mark.parametrize("no_signal", ["train", "evict"])
+def test_the_share_without_signal_is_of_all_that_were_scored_and_comes_with_enough_groups_behind_it(no_signal):
+    buffer, charts, told = filled(config(batch=4 * SIGNALS, no_signal=no_signal)), Charts(), []
+    for ordinal in range(1, 2 * SIGNALS + 1):
+        first, second = opened(buffer, 1, ordinal)
+        finish(buffer, first, 0.0)
+        finish(buffer, second, float(ordinal % 4 == 0))
+        if (share := charts.levels(buffer).get("no_signal_share")) is not None:
+            told.append((ordinal, share))
+    assert told == [(SIGNALS, 0.75), (2 * SIGNALS, 0.75)]

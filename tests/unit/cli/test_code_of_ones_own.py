@@ -15,7 +15,10 @@ from cli.run_config import RunConfig, shortened
 from cli.train import EXAMPLE
 from policies.objectives.objective import find_objective
 from rewards.tasks.finding import find_task, seeded
+from sim.cluster import finished
+from sim.plan import build
 from tests.end_to_end.training import SMALL
+from tests.simulation.cast_plans import cast_plan
 
 MINE = """
 from dataclasses import dataclass
@@ -57,6 +60,26 @@ class Config:
 class Bare:
     def __init__(self, config):
         self.config = config
+
+class FourMethods:
+    def __init__(self, settings):
+        pass
+
+    def room(self, worker):
+        return worker.slots - worker.held
+
+    def groups_to_open(self, room, waiting):
+        return 1
+
+    def choose(self, job, workers):
+        return next((worker.name for worker in workers.values() if self.room(worker) > 0), None)
+
+    def budget(self, job):
+        return 16
+
+class NotOfSettings(FourMethods):
+    def __init__(self):
+        pass
 """
 
 
@@ -85,6 +108,14 @@ def test_all_of_them_are_taken_together(capsys):
     assert checked(capsys, *settings) == (0, "")
 
 
+def test_a_schedule_needs_no_more_than_the_four_methods(capsys):
+    assert checked(capsys, "rule=mine:FourMethods") == (0, "")
+    world, watch = build(cast_plan(rule="mine:FourMethods"))
+    world.run(60.0, finished)
+    assert finished(world)
+    watch.check_store()
+
+
 BAD = {
     "task.name=mine:nothing": "task.name = 'mine:nothing': mine has no 'nothing'",
     "task.name=theirs:add": "there is no module 'theirs'",
@@ -100,16 +131,33 @@ BAD = {
     "trainer.objective=mine:Bare": "has no config_type",
     "rule=mine:nothing": "rule = 'mine:nothing': mine has no 'nothing'",
     "rule=mine:Bare": "it lacks room, groups_to_open, choose, budget",
+    "rule=mine:NotOfSettings": "give it an __init__(self, config)",
     "buffer.priority=mine:nothing": "buffer.priority = 'mine:nothing': mine has no 'nothing'",
     "buffer.priority=mine:Config": "is no rule: it needs proportional",
+}
+MISSPELT = {
+    "buffer.no_signal=evcit": "--set buffer.no_signal = \"evcit\": invalid enum value 'evcit'; take one of",
+    "trainer.device=cdua": "device 'cdua': torch knows no such device; take cpu or cuda",
+    "engine.device=cdua": "device 'cdua': torch knows no such device; take cpu or cuda",
+    "sglang.dtype=flaot16": "--set sglang.dtype = \"flaot16\": invalid enum value 'flaot16'; take one of",
 }
 
 
 @pytest.mark.parametrize("setting", BAD)
 def test_what_cannot_be_used_is_refused_in_one_line_before_anything_starts(setting, capsys):
-    status, complaint = checked(capsys, setting)
+    assert_refused(checked(capsys, setting), BAD[setting])
+
+
+@pytest.mark.parametrize("setting", MISSPELT)
+def test_a_misspelt_choice_is_never_taken_for_another(setting, capsys):
+    assert_refused(checked(capsys, setting), MISSPELT[setting])
+
+
+def assert_refused(found, words):
+    """One line with these words, exit status 2."""
+    status, complaint = found
     assert status == 2
-    assert BAD[setting] in complaint
+    assert words in complaint
     assert complaint.count("\n") == 1
 
 

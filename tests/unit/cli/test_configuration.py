@@ -106,7 +106,10 @@ def test_a_text_field_takes_what_is_typed(setting, expected):
             'learner.lr = "fast": expected a number, got a text in quotes; the default is 0.001',
         ),
         ("[learner]\nsteps = 0\n", "must be positive"),
-        ('[learner]\npenalty = "both"\n', "learner.penalty = \"both\": invalid enum value 'both'"),
+        (
+            '[learner]\npenalty = "both"\n',
+            'learner.penalty = "both": invalid enum value \'both\'; take one of "sequence", "token"',
+        ),
         ("[task]\nlongest = 0\n", "task.longest = 0: expected a whole number >= 1; the default is 9"),
         ("learner = 3\n", "learner = 3: expected a table of keys, got a whole number"),
         ("seed = 1.5\n", "seed = 1.5: expected a whole number, got a number; the default is 0"),

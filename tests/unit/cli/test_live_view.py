@@ -5,14 +5,22 @@ import json
 import pytest
 from rich.console import Console
 
+from actors.generator import Generator
 from actors.health import LIMITS
+from actors.kernel.operations import NS
+from actors.messages import Notes
+from actors.roster import Beat, Pace, Roster
+from actors.schedules.schedule import ScheduleConfig
 from actors.sinks.metrics_file import MetricsFile
-from cli.alarms import alarms
+from cli.alarms import FIRST_S, alarms
 from cli.board import Board
 from cli.main import main
 from cli.progress import Progress
 from cli.top import Tail
 from cli.view import clock, line, panel
+from policies.engine import Installed, InstallFailed, Sampling
+from tests.unit.actors.scene import Scene
+from tests.unit.actors.test_generator import Engine
 
 
 def board(*rows, versions=20, eta=3):
@@ -99,8 +107,22 @@ def test_each_limit_of_training_health_sounds_beyond_it_only_and_says_what_to_do
     assert any(sign in sentence for sign in (";", ":"))
 
 
-def test_weights_that_a_generator_could_not_read_are_told():
-    assert "log" in alarms(board((0, "generator-0", "install_failed", 1.0)))[0]
+def test_weights_that_a_generator_could_not_read_are_told_until_it_reads_newer_ones():
+    """By the generators' own numbers, on their way to the recorder."""
+    watched, parts = Board(20), (Roster(supervisor="", recorder="recorder"), Pace(), ScheduleConfig(), Sampling())
+    actors = {name: Scene(Generator(*parts, Engine())) for name in ("generator-0", "generator-1")}
+
+    def told(actor, event):
+        actors[actor].receive(event)
+        actors[actor].receive(Beat())
+        for name, at_ns, value in actors[actor].sent(Notes)[-1].rows:
+            watched.take(actor, name, at_ns / NS, value)
+        return alarms(watched)
+
+    unread = "generator-0 could not read new weights; see its log in the run's folder"
+    assert told("generator-0", InstallFailed(1, "no ring")) == [unread]
+    assert told("generator-1", Installed(1, 0.1)) == [unread]
+    assert told("generator-0", Installed(2, 0.1)) == []
 
 
 def test_a_stall_long_answers_lost_and_failures_are_told():
@@ -111,6 +133,15 @@ def test_a_stall_long_answers_lost_and_failures_are_told():
     assert "long answers are lost" in bent
     assert alarms(board((0, "replay", "failed", 8.0)))[0].startswith("8 responses failed")
     assert alarms(board((0, "replay", "failed", 0.0))) == []
+
+
+@pytest.mark.parametrize("first", [[], [(100.0, "learner", "version", 0)]])
+def test_a_run_that_never_comes_to_a_first_version_is_told(first):
+    """Whether the learner has published what it began with or not; the clock of a resumed run begins late."""
+    at_first = [(100.0, "replay", "live", 8.0), *first]
+    assert alarms(board(*at_first, (100.0 + FIRST_S, "replay", "live", 8.0))) == []
+    (stall,) = alarms(board(*at_first, (101.0 + FIRST_S, "replay", "live", 8.0)))
+    assert "none since the start" in stall
 
 
 class Clock:

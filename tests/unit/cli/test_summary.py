@@ -3,20 +3,32 @@ from actors.sinks.metrics_file import Row
 from cli import summary
 
 
+def told(t, **numbers):
+    """The evaluator's rows of one evaluation; on a live clock they are not of one moment."""
+    return [Row(t + i / 1000, "evaluator", f"eval_{name}", value) for i, (name, value) in enumerate(numbers.items())]
+
+
+BEFORE = told(0.0, n=64, greedy=0.1, sampled=0.2, tokens=15, pass8=0.7)
+BETWEEN = told(5.0, n=64, greedy=0.5, sampled=0.6, tokens=40)
+AFTER = told(9.0, n=64, greedy=0.95, sampled=0.9, tokens=70, pass8=1.0)
+
+
 def test_accuracies_are_those_of_the_first_and_the_last_evaluation():
-    rows = [
-        Row(t, "evaluator", f"eval_{name}", value)
-        for t, values in (
-            (0.0, (0.2, 0.1, 0.7, 64, 15)),
-            (5.0, (0.6, 0.5, 0.9, 64, 40)),
-            (9.0, (0.9, 0.95, 1.0, 64, 70)),
-        )
-        for name, value in zip(("sampled", "greedy", "pass8", "n", "tokens"), values, strict=True)
-    ]
-    found = summary.accuracies(rows)
+    found = summary.accuracies(BEFORE + BETWEEN + AFTER, 8)
     assert found["accuracy_before"] == {"sampled": 0.2, "greedy": 0.1, "pass8": 0.7, "n": 64}
     assert found["accuracy_after"] == {"sampled": 0.9, "greedy": 0.95, "pass8": 1.0, "n": 64}
     assert (found["response_tokens_before"], found["response_tokens_after"]) == (15, 70)
+
+
+def test_a_run_that_was_stopped_between_takes_no_number_of_an_earlier_evaluation():
+    found = summary.accuracies(BEFORE + BETWEEN, 8)
+    assert found["accuracy_after"] == {"sampled": 0.6, "greedy": 0.5, "pass8": None, "n": 64}
+
+
+def test_what_one_of_so_many_answers_solves_is_named_by_their_number():
+    rows = told(0.0, n=64, greedy=0.1, sampled=0.2, tokens=15, pass4=0.7)
+    assert summary.accuracies(rows, 4)["accuracy_after"]["pass4"] == 0.7
+    assert set(summary.accuracies(rows, 1)["accuracy_after"]) == {"sampled", "greedy", "n"}
 
 
 def test_accuracies_by_difficulty_stand_beside_each_other():
@@ -29,17 +41,17 @@ def test_accuracies_by_difficulty_stand_beside_each_other():
             strict=True,
         )
     ]
-    found = summary.accuracies(rows)
+    found = summary.accuracies(rows, 8)
     assert found["accuracy_by_difficulty_before"] == {
         "3": {"sampled": 0.2, "greedy": 0.1, "n": 8},
         "12.5": {"sampled": 0.4, "greedy": 0.3, "n": 4},
     }
     assert found["accuracy_by_difficulty_after"]["12.5"] == {"sampled": 0.8, "greedy": 0.7, "n": 4}
-    assert summary.accuracies([])["accuracy_by_difficulty_after"] == {}
+    assert summary.accuracies([], 8)["accuracy_by_difficulty_after"] == {}
 
 
 def test_a_run_without_evaluations_says_so():
-    assert summary.accuracies([])["accuracy_after"] == {"sampled": None, "greedy": None, "pass8": None, "n": None}
+    assert summary.accuracies([], 8)["accuracy_after"] == {"sampled": None, "greedy": None, "pass8": None, "n": None}
 
 
 def test_idle_is_what_is_left_of_the_time_between_first_and_last_version():

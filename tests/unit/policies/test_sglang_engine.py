@@ -149,10 +149,12 @@ def test_an_update_that_the_server_does_not_confirm_fails_and_generation_goes_on
     assert one.next(SegmentDone).segment.versions == ((0, 10),)
 
 
-def test_weights_that_are_nowhere_fail_the_install_alone(desk):
+def test_weights_that_are_nowhere_fail_the_install_alone_and_the_log_says_why(desk, caplog):
     one = desk()
     one.engine.install(3, "shm:no-such-ring")
-    assert "no ring" in one.next(InstallFailed).reason
+    reason = one.next(InstallFailed).reason
+    assert "no ring" in reason
+    assert f"version 3 is not installed: {reason}" in caplog.messages
     assert one.server.asked("/pause_generation") == []
 
 

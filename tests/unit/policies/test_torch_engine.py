@@ -255,11 +255,12 @@ def test_a_person_is_told_what_is_wrong_with_the_folder_or_config(folder, tmp_pa
         Desk(str(tmp_path))
 
 
-def test_a_version_that_was_removed_is_not_installed_and_the_engine_goes_on(desk, tmp_path):
+def test_a_version_that_was_removed_is_not_installed_and_the_engine_goes_on(desk, tmp_path, caplog):
     here = desk()
     here.next(Installed)
     here.engine.install(3, f"file:{tmp_path / 'v00000003'}")
     failed = here.next((InstallFailed, EngineFailed))
     assert (type(failed), failed.version) == (InstallFailed, 3)
+    assert f"version 3 is not installed: {failed.reason}" in caplog.messages
     here.job(7)
     assert here.next(SegmentDone).segment.versions == ((0, 10),)
