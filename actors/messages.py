@@ -325,6 +325,8 @@ class Evaluated(_Kind, frozen=True, array_like=True, tag="evaluated"):
 
     version: int
     results: dict[str, float]
+    final: bool
+    """The run has ended with this version, and it was evaluated with all samples."""
 
 
 class Alive(_Kind, frozen=True, array_like=True, tag="alive"):

@@ -52,6 +52,9 @@ class Supervisor:
         self._stage = -1
         self._left: set[str] = set()
         self._final = -1
+        """Version that the run ends with, once the learner has said so."""
+        self._evaluated = -1
+        """That the evaluator calls final."""
         self.outcome = ""
         """Why the run ended: `finished`, a person's reason, or what was given up."""
         self._handlers: dict[type, Callable[[Any, Context], None]] = {
@@ -124,11 +127,16 @@ class Supervisor:
     def _on_learner_state(self, message: LearnerState, context: Context) -> None:
         if message.finished:
             self._final = message.version
-            if not self._roster.evaluator:
-                self._stop("finished", context)
+            self._finish(context)
 
     def _on_evaluated(self, message: Evaluated, context: Context) -> None:
-        if message.version == self._final:
+        if message.final:
+            self._evaluated = message.version
+            self._finish(context)
+
+    def _finish(self, context: Context) -> None:
+        """End the run if its last version is known and evaluated; of the two words either may come first."""
+        if self._final >= 0 and (not self._roster.evaluator or self._evaluated == self._final):
             self._stop("finished", context)
 
     def _on_stop_run(self, message: StopRun, context: Context) -> None:

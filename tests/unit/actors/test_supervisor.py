@@ -1,11 +1,11 @@
-"""The supervisor's patience: with who was heard, and with who has only just been started."""
+"""The supervisor's patience with who was heard or has only just been started, and when it ends the run."""
 
 import pytest
 
 from actors.kernel.context import ActorSpec, Started
 from actors.kernel.operations import ns
 from actors.kernel.supervision import RestartPolicy
-from actors.messages import Alive
+from actors.messages import Alive, Evaluated, LearnerState
 from actors.roster import Pace, Roster
 from actors.supervisor import Supervisor
 from tests.unit.actors.scene import Scene
@@ -13,9 +13,9 @@ from tests.unit.actors.scene import Scene
 GENERATOR = "generator-0"
 
 
-def started(**pace):
+def started(evaluator="", **pace):
     spec = ActorSpec(GENERATOR, "tests:nobody", {})
-    scene = Scene(Supervisor(Roster(), Pace(**pace), (spec,), RestartPolicy()))
+    scene = Scene(Supervisor(Roster(evaluator=evaluator), Pace(**pace), (spec,), RestartPolicy()))
     scene.spawn = lambda spec, incarnation: None
     scene.receive(Started(1))
     return scene
@@ -41,3 +41,29 @@ def test_once_heard_an_actor_is_killed_after_its_silence():
     scene.receive(Alive(), GENERATOR)
     assert not hung_at(scene, 34.0)
     assert hung_at(scene, 36.0)
+
+
+def told(version, finished=True):
+    return LearnerState(version, "ring", version, "file", finished)
+
+
+FINAL = Evaluated(3, {}, True)
+
+
+@pytest.mark.parametrize("words", [(told(3), FINAL), (FINAL, told(3))])
+def test_the_run_ends_when_its_last_version_is_known_and_evaluated_in_whichever_order(words):
+    scene = started("evaluator")
+    scene.receive(told(3, finished=False), "learner")
+    scene.receive(Evaluated(3, {}, False), "evaluator")
+    for word in words:
+        assert scene.actor.outcome == ""
+        scene.receive(word)
+    assert scene.actor.outcome == "finished"
+
+
+def test_an_evaluation_that_is_not_the_final_one_does_not_end_the_run():
+    scene = started("evaluator")
+    scene.receive(told(3), "learner")
+    scene.receive(Evaluated(3, {}, False), "evaluator")
+    scene.receive(Evaluated(2, {}, True), "evaluator")
+    assert scene.actor.outcome == ""
