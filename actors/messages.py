@@ -315,6 +315,8 @@ class LearnerState(_Kind, frozen=True, array_like=True, tag="learner_state"):
     checkpoint_source: str
     finished: bool
     """`version` is the last of the run."""
+    used_up: str = ""
+    """What there is no more of, `prompts` or `signal`, where the run ends before its last update."""
 
 
 # ---- the house ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from actors.kernel.operations import ns
 from actors.kernel.supervision import RestartPolicy
 from actors.messages import Alive, Evaluated, LearnerState
 from actors.roster import Pace, Roster
-from actors.supervisor import Supervisor
+from actors.supervisor import Supervisor, is_finished
 from tests.unit.actors.scene import Scene
 
 GENERATOR = "generator-0"
@@ -43,8 +43,8 @@ def test_once_heard_an_actor_is_killed_after_its_silence():
     assert hung_at(scene, 36.0)
 
 
-def told(version, finished=True):
-    return LearnerState(version, "ring", version, "file", finished)
+def told(version, finished=True, used_up=""):
+    return LearnerState(version, "ring", version, "file", finished, used_up)
 
 
 FINAL = Evaluated(3, {}, True)
@@ -67,3 +67,14 @@ def test_an_evaluation_that_is_not_the_final_one_does_not_end_the_run():
     scene.receive(Evaluated(3, {}, False), "evaluator")
     scene.receive(Evaluated(2, {}, True), "evaluator")
     assert scene.actor.outcome == ""
+
+
+@pytest.mark.parametrize(
+    ("used_up", "outcome"), [("", "finished"), ("prompts", "finished"), ("signal", "finished: no signal left")]
+)
+def test_the_outcome_says_when_no_signal_was_left(used_up, outcome):
+    scene = started()
+    scene.receive(told(3, used_up=used_up), "learner")
+    assert scene.actor.outcome == outcome
+    assert is_finished(outcome)
+    assert not is_finished("generator-0 died 3 times")
