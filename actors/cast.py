@@ -45,6 +45,9 @@ class BufferSettings(msgspec.Struct, frozen=True):
     """Failures of infrastructure of one trajectory that fail its group."""
     no_signal: Literal["train", "evict"] = "train"
     """What becomes of a group whose outcomes are all equal."""
+    max_gen_batches: int = 0
+    """End after so many leases' worth of groups were evicted without signal while one lease was being filled; 0: never.
+    Only with `evict`."""
     capacity_tokens: int = 0
     """Tokens that may be held or reserved; 0: no limit."""
     capacity_bytes: int = 0
@@ -104,6 +107,7 @@ def buffer_config(settings: RunSettings) -> BufferConfig:
         checkpoint_every=schedule.checkpoint_every,
         max_attempts=buffer.max_attempts,
         no_signal=buffer.no_signal,
+        max_gen_batches=buffer.max_gen_batches,
         capacity_tokens=buffer.capacity_tokens or None,
         capacity_bytes=buffer.capacity_bytes or None,
         max_attached_bytes=buffer.max_attached_bytes,

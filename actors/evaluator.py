@@ -2,6 +2,7 @@
 
 A newer durable checkpoint named by the learner's heartbeat is evaluated when it is due (every `every` versions, and the
 last of the run): install it, answer each problem once greedily and `samples` times at temperature 1, score, report.
+Where the run turns out to have ended with a version that was evaluated with fewer samples, it is evaluated once more.
 Only the newest checkpoints stay (`trainer.keep`): where one is gone before it is read, a heartbeat names a newer one.
 """
 
@@ -68,6 +69,10 @@ class Evaluator:
         """Being evaluated; -1 when idle."""
         self._newest = -1
         """Newest evaluated."""
+        self._whole = False
+        """With all samples."""
+        self._final = -1
+        """Version that the run ends with, once the learner has said so."""
         self._left = 0
         self._installing = False
         self._rounds = 1
@@ -75,7 +80,8 @@ class Evaluator:
         self._outcomes: dict[int, float] = {}
         self._lengths: dict[int, int] = {}
         self._numbers = Numbers(roster.recorder)
-        self._last: Evaluated | None = None
+        self._results: dict[str, float] = {}
+        """Of the newest."""
         self._handlers: dict[type, Callable[[Any, Context], None]] = {
             Started: self._on_beat,
             Beat: self._on_beat,
@@ -104,9 +110,15 @@ class Evaluator:
 
     def _on_learner_state(self, message: LearnerState, context: Context) -> None:
         version = message.checkpoint
-        if self._version >= 0 or version <= self._newest or version > message.version:
-            return
         final = message.finished and version == message.version
+        if final and self._final != version:
+            self._final = version
+            if self._whole and self._newest == version:
+                self._report(context)
+        if self._version >= 0 or version > message.version or version < self._newest:
+            return
+        if version == self._newest and (self._whole or not final):
+            return
         if version - self._newest >= self._config.every or final or self._newest < 0:
             self._version = version
             ends = final or self._newest < 0
@@ -164,8 +176,9 @@ class Evaluator:
             return
         results = summarize(self._outcomes, self._lengths, self._rounds)
         self._newest = self._version
+        self._whole = self._rounds == 1 + self._config.samples
         self._version = -1
-        self._last = Evaluated(self._newest, results)
+        self._results = results
         context.decide("evaluated", self._newest, round(1000 * results.get("greedy", 0.0)))
         for name, value in results.items():
             self._numbers.add(context, f"eval_{name}", value)
@@ -173,15 +186,16 @@ class Evaluator:
         for difficulty, shares in by_difficulty(self._outcomes, difficulties, self._rounds).items():
             for name, value in shares.items():
                 self._numbers.add(context, f"eval_{name}_at_{difficulty:g}", value)
-        self._tell(context)
+        self._report(context)
 
-    def _tell(self, context: Context) -> None:
-        if self._last is not None and self._roster.supervisor:
-            context.send(self._roster.supervisor, self._last)
+    def _report(self, context: Context) -> None:
+        if self._newest >= 0 and self._roster.supervisor:
+            final = self._whole and self._newest == self._final
+            context.send(self._roster.supervisor, Evaluated(self._newest, self._results, final))
 
     def _on_beat(self, message: Beat | Started, context: Context) -> None:
         context.after(self._pace.heartbeat_s, Beat())
-        self._tell(context)
+        self._report(context)
         self._numbers.flush(context)
         if self._roster.supervisor:
             context.send(self._roster.supervisor, Alive())

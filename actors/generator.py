@@ -6,6 +6,9 @@
 Weights are pulled when the learner's heartbeat names a newer version; they go in between two tokens of what runs, or,
 under `install = drain`, when nothing runs. A held job is fenced by its attempt: an event of another attempt changes
 nothing. All that it holds it repeats in its heartbeat; what it loses is reassigned.
+
+A prefix counts as cached if and only if `_cached[trajectory] == length`: the newest segment made here ends where the
+stored tokens end. The engine may have lost it all the same ("not cached"), then it is fetched.
 """
 
 from __future__ import annotations
@@ -60,6 +63,9 @@ FETCH_TOKENS = 8192
 """Tokens of a prefix fetched by one ask."""
 PROMPTS_KEPT = 4096
 """Prompts cached by a generator."""
+CACHED_KEPT = 4096
+"""Trajectories whose cached prefix a generator remembers: what goes on elsewhere never says so. One too few costs the
+fetch of a prefix."""
 
 
 class Prefix(msgspec.Struct, frozen=True, gc=False):
@@ -100,7 +106,7 @@ class Generator:
         self._asked: dict[int, list[int]] = {}
         """Prompt being fetched -> trajectories that wait for it."""
         self._cached: dict[int, int] = {}
-        """Trajectory -> response tokens that the engine should still have cached."""
+        """Trajectory -> response tokens that the engine should still have cached, least recently used first."""
         self._queued: dict[int, Hold] = {}
         self._running = 0
         self._version = -1
@@ -169,7 +175,9 @@ class Generator:
 
     def _take(self, assignment: Assignment, context: Context) -> None:
         hold = self._held[assignment.trajectory] = Hold(assignment)
-        cached = self._cached.get(assignment.trajectory, 0)
+        cached = self._cached.pop(assignment.trajectory, 0)
+        if assignment.length and cached == assignment.length:
+            self._cached[assignment.trajectory] = cached
         if assignment.length and cached != assignment.length:
             self._fetch_prefix(hold, context)
         elif assignment.prompt not in self._prompts:
@@ -244,7 +252,7 @@ class Generator:
         if segment.length == 0 and segment.end == "cut":
             self._decline(hold, "stopping" if self._stopping else "aborted", context)
         else:
-            self._cached[event.trajectory] = segment.stop
+            self._remember(event.trajectory, segment.stop)
             hold.phase = "storing"
             request = Append(event.trajectory, event.attempt, segment)
             context.ask(self._roster.replay, request, self._pace.ask_timeout_s)
@@ -255,7 +263,9 @@ class Generator:
         if hold is None:
             return
         self._cached.pop(event.trajectory, None)
-        if event.reason == "not cached":
+        if event.reason == "not cached" and self._stopping:
+            self._decline(hold, "stopping", context)
+        elif event.reason == "not cached":
             self._fetch_prefix(hold, context)
         else:
             hold.phase = "storing"
@@ -270,13 +280,22 @@ class Generator:
             return None
         self._running -= 1
         if hold.phase == "aborting":
-            self._cached.pop(trajectory, None)
             self._let_go(hold)
-            if hold.next is not None:
-                self._take(hold.next, context)
+            self._go_over(trajectory, hold.next, context)
             self._after_work(context)
             return None
         return hold
+
+    def _go_over(self, trajectory: int, newer: Assignment | None, context: Context) -> None:
+        """The engine has let go of an attempt that was dropped, or that a newer one takes the place of."""
+        if newer is None:
+            self._forget(trajectory)
+            return
+        self._cached.pop(trajectory, None)
+        if self._stopping:
+            context.send(self._roster.controller, Declined(trajectory, newer.attempt, "stopping"))
+        else:
+            self._take(newer, context)
 
     def _after_work(self, context: Context) -> None:
         if self._running == 0 and self._wanted[0] > self._version and self._config.install == "drain":
@@ -332,10 +351,17 @@ class Generator:
             elif hold.phase != "aborting":
                 self._let_go(hold)
                 self._forget(trajectory)
+        self._after_work(context)
 
     def _let_go(self, hold: Hold) -> None:
         self._held.pop(hold.assignment.trajectory, None)
         self._queued.pop(hold.assignment.trajectory, None)
+
+    def _remember(self, trajectory: int, length: int) -> None:
+        self._cached.pop(trajectory, None)
+        self._cached[trajectory] = length
+        if len(self._cached) > CACHED_KEPT:
+            del self._cached[next(iter(self._cached))]
 
     def _forget(self, trajectory: int) -> None:
         self._cached.pop(trajectory, None)
@@ -364,11 +390,11 @@ class Generator:
         self._numbers.add(context, "install_failed", 0.0)
         self._numbers.add(context, "installed_version", event.version)
         self._tell(context)
-        if self._wanted[0] > self._version:
-            if self._config.install == "in_flight" or self._running == 0:
-                self._install()
-            return
-        self._release()
+        newest, in_flight = self._wanted[0] <= self._version, self._config.install == "in_flight"
+        if newest or in_flight:  # also where publishing outruns installing: no version that is there may be the newest
+            self._release()
+        if not newest and (in_flight or self._running == 0):
+            self._install()
 
     def _release(self) -> None:
         """Submit what waited for the version that is installed now."""

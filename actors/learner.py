@@ -8,8 +8,8 @@
       |       (b) Complete --> Completed                          one transaction of replay
       +------ (c) where a version ended: expose --> Exposed       only now may generators pull it
 
-Where the prompts are used up before the last update, what is not in a checkpoint yet goes into one, under the version
-that it begins if there is an update since the last; that is the last version of the run.
+Where the prompts, or what carries signal, are used up before the last update, what is not in a checkpoint yet goes into
+one, under the version that it begins if there is an update since the last; that is the last version of the run.
 
 No version number ever names two sets of weights: a learner that comes back with weights that are not those of the
 highest number gets a new number from replay before it exposes them. A learner whose lease was lost after its update is
@@ -93,8 +93,8 @@ class Learner:
         self._waited_from = 0
         self._stopping = False
         self._finished = False
-        self._used_up = False
-        """There is nothing left to train on."""
+        self._used_up = ""
+        """What is, `prompts` or `signal`, when there is nothing left to train on."""
         self._numbers = Numbers(roster.recorder)
         self._handlers: dict[type, Callable[[Any, Context], None]] = {
             Started: self._on_started,
@@ -141,7 +141,7 @@ class Learner:
     def _on_exposed(self, event: Exposed, context: Context) -> None:
         self._exposed = event.version
         self._source = event.source
-        self._finished = self._used_up or self._total >= self._last_update
+        self._finished = bool(self._used_up) or self._total >= self._last_update
         context.decide("publish", event.version, event.source)
         self._numbers.add(context, "version", event.version)
         self._tell(context)
@@ -229,9 +229,9 @@ class Learner:
         else:
             self._take_lease(context)
 
-    def _on_used_up(self, context: Context) -> None:
-        """All prompts were used: the run ends with these weights, which must be durable."""
-        self._used_up = True
+    def _on_used_up(self, what: str, context: Context) -> None:
+        """There is nothing left to train on: the run ends with these weights, which must be durable."""
+        self._used_up = what
         version = self._version + (self._updates > 0)
         if self._checkpoint[0] == version:
             self._finish(context)
@@ -254,8 +254,8 @@ class Learner:
         elif isinstance(request, TakeLease):
             if isinstance(reply, Leased):
                 self._on_leased(reply, context)
-            elif isinstance(reply, Refused) and reply.reason == "prompts":
-                self._on_used_up(context)
+            elif isinstance(reply, Refused) and reply.reason in ("prompts", "signal"):
+                self._on_used_up(reply.reason, context)
             else:
                 self._give_up(reply, context)
         elif isinstance(request, Hello):
@@ -287,7 +287,7 @@ class Learner:
     def _tell(self, context: Context) -> None:
         if self._exposed < 0:
             return
-        state = LearnerState(self._exposed, self._source, *self._checkpoint, self._finished)
+        state = LearnerState(self._exposed, self._source, *self._checkpoint, self._finished, self._used_up)
         for name in self._roster.generators:
             context.send(name, state)
         context.send(self._roster.controller, state)

@@ -311,6 +311,8 @@ class LearnerState(_Kind, frozen=True, array_like=True, tag="learner_state"):
     checkpoint_source: str
     finished: bool
     """`version` is the last of the run."""
+    used_up: str = ""
+    """What there is no more of, `prompts` or `signal`, where the run ends before its last update."""
 
 
 # ---- the house ------------------------------------------------------------------------------------------------------
@@ -321,6 +323,8 @@ class Evaluated(_Kind, frozen=True, array_like=True, tag="evaluated"):
 
     version: int
     results: dict[str, float]
+    final: bool
+    """The run has ended with this version, and it was evaluated with all samples."""
 
 
 class Alive(_Kind, frozen=True, array_like=True, tag="alive"):

@@ -189,7 +189,7 @@ class Replay:
         if isinstance(answer, Opened) and self.buffer.changed:
             context.decide("admit", message.ordinal, *(member.trajectory for member in answer.members))
         elif isinstance(answer, Refused):
-            self._full_at = self.buffer.live
+            self._full_at = max(self._full_at, self.buffer.live)  # what was evicted since is still to be told
         return answer
 
     def _append(self, message: Append, context: Context) -> Message:

@@ -167,6 +167,7 @@ class Rewarder:
         if message.epoch >= self._epoch:
             for trajectory in message.trajectories:
                 self._held.pop(trajectory, None)
+            self._leave_if_done(context)
 
     def _on_beat(self, message: Beat | Started, context: Context) -> None:
         context.after(self._pace.heartbeat_s, Beat())

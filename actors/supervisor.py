@@ -52,8 +52,12 @@ class Supervisor:
         self._stage = -1
         self._left: set[str] = set()
         self._final = -1
+        """Version that the run ends with, once the learner has said so."""
+        self._evaluated = -1
+        """That the evaluator calls final."""
+        self._used_up = ""
         self.outcome = ""
-        """Why the run ended: `finished`, a person's reason, or what was given up."""
+        """Why the run ended: `finished` (see `is_finished`), a person's reason, or what was given up."""
         self._handlers: dict[type, Callable[[Any, Context], None]] = {
             Started: self._on_started,
             Beat: self._on_beat,
@@ -123,13 +127,18 @@ class Supervisor:
 
     def _on_learner_state(self, message: LearnerState, context: Context) -> None:
         if message.finished:
-            self._final = message.version
-            if not self._roster.evaluator:
-                self._stop("finished", context)
+            self._final, self._used_up = message.version, message.used_up
+            self._finish(context)
 
     def _on_evaluated(self, message: Evaluated, context: Context) -> None:
-        if message.version == self._final:
-            self._stop("finished", context)
+        if message.final:
+            self._evaluated = message.version
+            self._finish(context)
+
+    def _finish(self, context: Context) -> None:
+        """End the run if its last version is known and evaluated; of the two words either may come first."""
+        if self._final >= 0 and (not self._roster.evaluator or self._evaluated == self._final):
+            self._stop("finished: no signal left" if self._used_up == "signal" else "finished", context)
 
     def _on_stop_run(self, message: StopRun, context: Context) -> None:
         self._stop(message.reason, context)
@@ -172,6 +181,11 @@ class Supervisor:
             self._left.discard(name)
             if not self._left:
                 self._next_stage(context)
+
+
+def is_finished(outcome: str) -> bool:
+    """Whether a run came to its end: after its last update, or where nothing was left to learn, which it says then."""
+    return outcome.partition(":")[0] == "finished"
 
 
 def stop_stages(roster: Roster, names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

@@ -28,7 +28,7 @@ State = Literal[
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     """The command changed nothing. `reason` is one of the names below, or `invalid: ...` with the rule.
 
-    admission, capacity, prompts, epoch, stale attempt, stale lease, stale incarnation, closed, gap, unknown,
+    admission, capacity, prompts, signal, epoch, stale attempt, stale lease, stale incarnation, closed, gap, unknown,
     version from the future, not yet, drain
     """
 

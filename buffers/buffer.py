@@ -162,7 +162,7 @@ class Buffer:
         """Open up to `count` groups; the same (epoch, ordinal) opens them once.
 
         Fewer are opened where admission, space or prompts allow fewer, and `Refused` (admission, capacity, prompts,
-        epoch, ordinal) where they allow none.
+        signal, epoch, ordinal) where they allow none.
         """
         held, meta = self._held, self._held.meta
         if epoch != meta.epoch:
@@ -427,6 +427,8 @@ class Buffer:
         held, config = self._held, self.config
         if held.prompts.exhausted(held.meta.drawn):
             return "prompts"
+        if held.spent:
+            return "signal"
         if not admissible_groups(held.live, config.k, config.eta, config.batch, config.oversample):
             return "admission"
         return ""
@@ -475,6 +477,7 @@ class Buffer:
         if level is not None:
             held.journal.change(level_key(level.level), level)
         if group.spread == 0.0 and self.config.no_signal == "evict":
+            held.meta.unsignalled += len(held.eligible) < self.config.groups_per_lease
             held.close_group(group, "evicted", "no signal")
             return
         held.meta.positions += 1

@@ -34,6 +34,9 @@ class BufferConfig:
     """Failures of infrastructure of one trajectory that fail its group."""
     no_signal: Literal["train", "evict"] = "train"
     """What becomes of a group whose outcomes are all equal."""
+    max_gen_batches: int = 0
+    """End after so many leases' worth of groups were evicted without signal while one lease was being filled; 0: never.
+    DAPO's `filter_groups.max_num_gen_batches` is such a limit."""
     capacity_tokens: int | None = None
     """Tokens that may be held or reserved; None is no limit."""
     capacity_bytes: int | None = None
@@ -83,6 +86,13 @@ class BufferConfig:
             raise UsageError(f"buffer.max_attached_bytes is {self.max_attached_bytes}; it must be 0 (none) or more")
         if self.no_signal not in ("train", "evict"):
             raise UsageError(f"buffer.no_signal is {self.no_signal!r}; it is 'train' or 'evict'")
+        if self.max_gen_batches < 0:
+            raise UsageError(f"buffer.max_gen_batches is {self.max_gen_batches}; it must be 0 (no limit) or more")
+        if self.max_gen_batches and self.no_signal == "train":
+            raise UsageError(
+                f"buffer.max_gen_batches is {self.max_gen_batches} and buffer.no_signal 'train': groups without signal"
+                " are trained, so the limit would never be reached; make no_signal 'evict', or max_gen_batches 0"
+            )
 
     @property
     def groups_per_version(self) -> int:

@@ -83,6 +83,11 @@ class Holdings:
         """Trajectories that admission counts: neither applied nor closed, or applied in an unfinished version."""
         return len(self.trajectories) - self.counts["applied"] + self.meta.retired_in_version
 
+    @property
+    def spent(self) -> bool:
+        """Whether no signal is left to learn from: see `BufferConfig.max_gen_batches`."""
+        return 0 < self.config.max_gen_batches * self.config.groups_per_lease <= self.meta.unsignalled
+
     def note_meta(self) -> None:
         """The counters changed."""
         self.journal.change(META_KEY, self.meta)

@@ -5,6 +5,9 @@
     expire(lease)                                  -> Expired     leased -> eligible, decided by whoever has a clock
     complete(incarnation, lease, version, ...)     -> Completed   leased -> applied, consumed or eligible; publishes
 
+Where the prompts or the signal (`BufferConfig.max_gen_batches`) are used up and no group is open, what is eligible
+makes a last, short lease; then `lease` is refused for that reason, and the run is over.
+
 Between checkpoints uses are *applied*; at a checkpoint they become durable; a crash of the learner rolls applied uses
 back (`hello`). A use number counts once, whatever is retried, expired or lost in between.
 """
@@ -39,6 +42,8 @@ Feedback = tuple[tuple[int, float], ...]
 """(group, what the learner says of it) pairs."""
 
 NOT_YET = Refused("not yet", "too few groups are eligible")
+USED_UP = Refused("prompts", "all prompts were used and nothing is left to train on")
+NO_SIGNAL = Refused("signal", "groups without signal came up to max_gen_batches and nothing is left to train on")
 
 
 def hello(held: Holdings, incarnation: int, version: int, durable: bool, applied: Uses) -> Welcome | Refused:
@@ -100,7 +105,8 @@ def _reconcile(held: Holdings, uses: dict[int, int], durable: bool) -> tuple[Use
 def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, version: int) -> Leased | Refused:
     """Lease the groups of update number `update`, which starts from `version`; cheap while there are not enough."""
     meta, config = held.meta, held.config
-    done = held.open_groups == 0 and held.prompts.exhausted(meta.drawn)
+    exhausted = held.prompts.exhausted(meta.drawn)
+    done = held.open_groups == 0 and (exhausted or held.spent)
     needed = config.groups_per_lease
     if incarnation != meta.incarnation:
         return _stranger(incarnation, meta.incarnation)
@@ -118,7 +124,7 @@ def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, ver
     held.drop_aged(version)
     if len(held.eligible) < needed and not (done and held.eligible):
         if done and not held.leases:
-            return Refused("prompts", "all prompts were used and nothing is left to train on")
+            return USED_UP if exhausted else NO_SIGNAL
         return NOT_YET
     if _pool_is_filling(held):
         return NOT_YET
@@ -136,6 +142,8 @@ def lease(held: Holdings, rule: PriorityRule, incarnation: int, update: int, ver
     meta.next_lease += 1
     meta.slots += len(chosen)
     meta.law_slots += sum(choice.by_law for choice in chosen)
+    if len(chosen) == needed:  # a short lease is the last
+        meta.unsignalled = 0
     held.add_lease(row)
     held.note_meta()
     return _leased(held, row)

@@ -220,6 +220,8 @@ class MetaRow(msgspec.Struct, array_like=True, gc=False):
     """Trajectories and response tokens closed, by `"state: reason"`."""
     prompts: int = 0
     prompts_digest: int = 0
+    unsignalled: int = 0
+    """Groups evicted without signal since the last whole lease, while too few were eligible for the next."""
 
 
 Row = MetaRow | WelcomeRow | PromptRow | SuccessRow | LevelRow | OpenRow | GroupRow | TrajectoryRow | LeaseRow | Segment

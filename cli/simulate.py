@@ -24,6 +24,7 @@ from actors.evaluator import EvaluatorConfig
 from actors.roster import Pace, Roster
 from actors.schedules.schedule import ScheduleConfig
 from actors.standins import Script
+from actors.supervisor import is_finished
 from buffers.errors import UsageError
 from cli import configuration, simulating
 from cli.simulated_folder import write_run
@@ -135,7 +136,7 @@ def main(args: argparse.Namespace) -> int:
     else:
         for name, value in result.items():
             print(f"{name:>12}  {value}")
-    return 0 if result["outcome"] == "finished" else 1
+    return 0 if is_finished(result["outcome"]) else 1
 
 
 def build(config: SimConfig, codec: bool) -> VirtualWorld:

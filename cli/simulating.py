@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.eventlog import Number, Record
+from actors.supervisor import is_finished
 from actors.timeline import write_timeline
 from cli import configuration
 from sim.determinism import first_divergence
@@ -52,7 +53,7 @@ def main(path: Path, settings: Sequence[str], args: argparse.Namespace) -> int:
         print("\n".join(lines(found)))
         for file in written:
             print(f"wrote {file}")
-    return 0 if found.outcome == "finished" else 1
+    return 0 if is_finished(found.outcome) else 1
 
 
 def lines(found: Outcome) -> list[str]:

@@ -101,6 +101,7 @@ def run(folder: Path, args: argparse.Namespace) -> int:
     from actors.live.keys import read_keys
     from actors.live.launch import LaunchConfig, own
     from actors.ports import REAL, SGLANG
+    from actors.supervisor import is_finished
     from cli.summary import SUMMARY, summarize
     from policies.shared_files import remove_shared
 
@@ -138,7 +139,7 @@ def run(folder: Path, args: argparse.Namespace) -> int:
     for place in ("before", "after"):
         print(f"held-out accuracy {place}: {summary[f'accuracy_{place}']}")
     print(f"summary: {folder / SUMMARY}")
-    if outcome == "finished":
+    if is_finished(outcome):
         return 0
     print(f"go on with: braid train --resume {folder}")
     return 130 if outcome == "stopped by the person" else 1

@@ -38,6 +38,7 @@ from actors.live.disk import Disk
 from actors.live.launch import LaunchConfig
 from actors.live.proxy import Harm, Proxy
 from actors.messages import KINDS, Append
+from actors.supervisor import is_finished
 from buffers.buffer import Buffer
 from buffers.errors import BraidError, WireError
 from buffers.lmdb_store import LmdbConfig, LmdbStore
@@ -255,7 +256,7 @@ def _checked(folder: Path, settings: RunSettings, ear: Overhearer, outcome: str)
         text = log.read_text(errors="replace")
         if "Traceback" in text:
             found.insert(0, (-1, f"{log.stem} failed: {text.strip().splitlines()[-1]}"))
-    if outcome != "finished":
+    if not is_finished(outcome):
         found.append((11, f"the run ended with {outcome!r}" if outcome else "the run did not finish"))
     store = LmdbStore(LmdbConfig(str(folder / "store")), lambda event: None)
     try:

@@ -32,6 +32,7 @@ from actors.cast import STANDINS, RunSettings
 from actors.kernel.asks import Window
 from actors.kernel.backend import Decision
 from actors.kernel.operations import NS
+from actors.supervisor import is_finished
 from buffers.errors import BraidError
 from sim.cluster import cluster, finished
 from sim.faults import Act, FaultPlan, perform
@@ -255,7 +256,7 @@ def _goes_on(world: VirtualWorld) -> bool:
 def _ask_for_progress(world: VirtualWorld, done: bool) -> None:
     """Invariant 11: the run came to its end, and the end was the goal."""
     stops = [str(one.fields[0]) for one in world.decisions if one.kind == "stop"]
-    if done and stops[-1:] == ["finished"]:
+    if done and stops and is_finished(stops[-1]):
         return
     words = f"the run ended with {stops[-1]!r}" if stops else "the run did not finish"
     raise InvariantViolated(11, f"{words} after {world.now / NS:.3f} s", tuple(world.decisions[-20:]))

@@ -171,6 +171,7 @@ class Reference:
         self.epoch, self.highest, self.incarnation = meta.epoch, meta.highest, meta.incarnation
         self.forgotten, self.completed = meta.forgotten_ordinal, meta.completed
         self.used, self.retired = meta.used_in_version, meta.retired_in_version
+        self.unsignalled = meta.unsignalled
         self.drawn, self.place, self.law_draws = meta.drawn, meta.prompt_position, meta.law_draws
         self.positions, self.law_slots, self.next_lease = meta.positions, meta.law_slots, meta.next_lease
         self.next_group, self.next_trajectory = meta.next_group, meta.next_trajectory
@@ -197,9 +198,11 @@ class Reference:
             return
         self._until_look = LOOK_EVERY
         meta = held.meta
-        theirs: list[Any] = [meta.law_slots, meta.law_draws, meta.drawn, meta.highest, meta.completed, list(held.opens)]
+        theirs: list[Any] = [
+            meta.law_slots, meta.law_draws, meta.drawn, meta.highest, meta.completed, list(held.opens), meta.unsignalled
+        ]  # fmt: skip
         mine: list[Any] = [
-            self.law_slots, self.law_draws, self.drawn, self.highest, self.completed, list(self.opens)
+            self.law_slots, self.law_draws, self.drawn, self.highest, self.completed, list(self.opens), self.unsignalled
         ]  # fmt: skip
         theirs += [
             (row.trajectory, row.state, row.attempt, row.length, row.last_version, row.oldest_version, row.failures)
@@ -247,6 +250,10 @@ class Reference:
         epochs, count = self._config.prompts.epochs, len(self._real._held.prompts.rows)
         return count == 0 or (epochs is not None and self.drawn >= epochs * count)
 
+    def _spent(self) -> bool:
+        most = self._config.max_gen_batches
+        return most > 0 and self.unsignalled >= most * self._config.groups_per_lease
+
     # ---- controller -------------------------------------------------------------------------------------------------
 
     def resume_all(self) -> int:
@@ -284,6 +291,8 @@ class Reference:
         for _ in range(count):
             if self._exhausted():
                 why = "prompts"
+            elif self._spent():
+                why = "signal"
             elif self._live() + config.k > (config.eta + 1) * config.batch * config.oversample + 1e-9:
                 why = "admission"
             if why:
@@ -393,6 +402,8 @@ class Reference:
         if any(other.state != "scored" for other in group.members):
             return ScoreStored(trajectory, group.number)
         if group.spread == 0 and self._config.no_signal == "evict":
+            if len(self._eligible()) < self._config.groups_per_lease:
+                self.unsignalled += 1
             self._close(group)
         else:
             self.positions += 1
@@ -487,7 +498,7 @@ class Reference:
             return Refused("closed")
         if version != self.highest:
             return Refused("version")
-        over = self._exhausted() and not any(one.is_open for one in self.groups.values())
+        over = (self._exhausted() or self._spent()) and not any(one.is_open for one in self.groups.values())
         needed = config.groups_per_lease
         if len(self._eligible()) < needed and not over:
             return Refused("not yet")
@@ -499,7 +510,7 @@ class Reference:
                     self._move(group, "applied")
         found = self._eligible()
         if not found and over and not self.leases:
-            return Refused("prompts")
+            return Refused("prompts" if self._exhausted() else "signal")
         if not found or (len(found) < needed and not over):
             return Refused("not yet")
         chosen = self._choose(found, version)
@@ -508,6 +519,8 @@ class Reference:
         groups = tuple((one.number, one.uses + 1, version - one.ended_version) for one in chosen)
         number, self.next_lease = self.next_lease, self.next_lease + 1
         self.leases[number] = (update, version, groups)
+        if len(chosen) == needed:
+            self.unsignalled = 0
         for one in chosen:
             self._move(one, "leased")
         return self._leased(number, update, version, groups)

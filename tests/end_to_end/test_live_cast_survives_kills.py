@@ -162,6 +162,21 @@ def test_every_actor_may_be_killed_and_nothing_is_lost(tmp_path):
     assert_versions_name_one_set_of_weights(tmp_path)
 
 
+def test_a_run_ends_by_itself_when_no_signal_is_left(tmp_path):
+    config = settings(tmp_path, 1000, buffer={"no_signal": "evict", "max_gen_batches": 3})
+    config["standins"]["solve_share"] = 1.0
+    run = Run(tmp_path, config)
+    try:
+        assert run.until(lambda: run.cluster.run(0))
+        assert run.cluster.outcome == "finished: no signal left"
+    finally:
+        run.close()
+    assert run.decided("kill") == []
+    ledger = buffer_of(tmp_path, config).ledger()
+    assert set(ledger.reasons) == {"evicted: no signal"}
+    assert ledger.evicted >= 3 * BATCH // 2
+
+
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_stopped_run_goes_on_from_exactly_there(tmp_path, every):
     versions = 10

@@ -182,6 +182,8 @@ def test_a_rule_that_gives_no_priority_is_named_before_anything_changes(value: f
     [
         ({"k": 1, "no_signal": "evict"}, "outcomes of one response are always equal"),
         ({"k": 0}, "buffer.k is 0"),
+        ({"max_gen_batches": -1, "no_signal": "evict"}, "buffer.max_gen_batches is -1"),
+        ({"max_gen_batches": 4}, "groups without signal are trained, so the limit would never be reached"),
         ({"capacity_tokens": -1}, "buffer.capacity_tokens is -1"),
     ],
 )

@@ -93,6 +93,7 @@ class BufferMachine(RuleBasedStateMachine):
         reuse=st.integers(1, 2),
         updates=st.integers(1, 2),
         no_signal=st.sampled_from(["train", "evict"]),
+        gen_batches=st.sampled_from([0, 1, 2]),
         priority=st.sampled_from(names()),
         capacity=st.sampled_from([None, 200]),
         room=st.sampled_from([None, 3000]),
@@ -119,6 +120,7 @@ class BufferMachine(RuleBasedStateMachine):
             reuse=chosen["reuse"],
             updates_per_version=chosen["updates"],
             no_signal=chosen["no_signal"],
+            max_gen_batches=chosen["gen_batches"] if chosen["no_signal"] == "evict" else 0,
             priority=chosen["priority"],
             leasing=LeasingConfig(
                 again,
@@ -197,7 +199,8 @@ class BufferMachine(RuleBasedStateMachine):
                 self.model.tokens[member.trajectory] = []
                 self.model.attempts[member.trajectory] = member.attempt
         else:
-            assert answer.reason in ("capacity", "prompts") or live + self.config.k > limit
+            assert answer.reason in ("capacity", "prompts", "signal") or live + self.config.k > limit
+            assert (answer.reason == "signal") <= (self.config.max_gen_batches > 0)
         self.commit()
         if again and isinstance(answer, Opened):
             assert self.buffer.open_groups(self.model.epoch, self.ordinal, count) == answer

@@ -16,19 +16,19 @@ from sim.plan import PATIENCE_EVENTS, Strike, build, run_plan
 from tests.simulation.cast_plans import cast_plan
 
 
-def run(plan):
+def run(plan, outcome="finished"):
     """Run a plan to its end under the invariants; the world that is left."""
     world, watch = build(plan)
     world.run(plan.limit_s, lambda world: finished(world) or world.kernel.ordered > PATIENCE_EVENTS)
-    assert_finished(world, watch)
+    assert_finished(world, watch, outcome)
     return world
 
 
-def assert_finished(world, watch):
+def assert_finished(world, watch, outcome="finished"):
     stops = [one.fields[0] for one in world.decisions if one.kind == "stop"]
     assert finished(world), f"still alive: {world.alive} at {world.now / NS} s"
-    assert stops == ["finished"]
-    watch.check_store()
+    assert stops == [outcome]
+    watch.check_store(still=outcome != "finished")
 
 
 def crash_when(plan, who, moment):
@@ -110,6 +110,38 @@ def test_a_run_that_can_learn_nothing_since_all_is_evicted_says_so():
         board.take(actor, name, at_ns / NS, value)
     (sentence,) = alarms(board)
     assert sentence.startswith("no_signal_share = 1")
+
+
+NO_SIGNAL = "finished: no signal left"
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_run_without_any_signal_ends_at_its_limit(share):
+    buffer = {"no_signal": "evict", "max_gen_batches": 3}
+    world = run(cast_plan(standins={"solve_share": share}, buffer=buffer), NO_SIGNAL)
+    of_a_lease, of_all = 8, 2 * 16
+    evicted = ledger(world).reasons["evicted: no signal"]
+    assert 3 * of_a_lease <= evicted < 3 * of_a_lease + of_all, "what was open may end after the limit"
+    assert set(ledger(world).reasons) == {"evicted: no signal"}
+    assert [one.fields[0] for one in decided(world, "evaluated")] == [0]
+    assert not decided(world, "died")
+
+
+def test_a_run_whose_signal_is_used_up_trains_what_is_left_and_evaluates_its_last_version_with_all_samples():
+    plan = cast_plan(
+        seed=10,
+        standins={"solve_share": 0.85, "seed": 10},
+        buffer={"no_signal": "evict", "max_gen_batches": 3},
+        schedule={"versions": 40, "updates_per_version": 1, "batch": 8},
+        own={"evaluator": {"standins": {"slots": 64}}},
+    )
+    plan.config["evaluator"].update(every=1, samples=3, max_response_tokens=2)
+    world = run(plan, NO_SIGNAL)
+    last = max(one.fields[0] for one in decided(world, "publish"))
+    sizes = [len(one.fields) - 1 for one in decided(world, "lease")]
+    assert 0 < last < 40
+    assert sizes == [2] * (last - 1) + [1]
+    assert [one.fields[0] for one in decided(world, "evaluated")][-2:] == [last, last]
 
 
 @pytest.mark.parametrize("eta", [0, 2])

@@ -8,10 +8,11 @@ import os
 
 import pytest
 
+from actors.kernel.streams import stream
 from cli.explore import REGRESSIONS
 from sim.drawn import draw
 from sim.explore import describe, sweep
-from sim.plan import from_json, run_plan
+from sim.plan import build, from_json, run_plan, run_world
 from tests.conftest import LONG
 
 TIMES = 20 if LONG else 1
@@ -46,6 +47,21 @@ def test_a_cast_of_twelve_is_stopped_and_resumed_and_finishes():
 @pytest.mark.parametrize("profile", ["small", "standard"])
 def test_where_nothing_breaks_nothing_is_healed(profile):
     run_all(100, "still", profile)
+
+
+@pytest.mark.parametrize("mode", ["repairable", "still"])
+def test_runs_that_may_end_for_want_of_signal_end_under_faults_too(mode):
+    ends = set()
+    for seed in range(16 * TIMES):
+        plan = draw(seed, mode)
+        some = stream(seed, "signal")
+        plan.config["buffer"].update(no_signal="evict", max_gen_batches=some.choice([1, 1, 2]))
+        plan.config["standins"]["flat_every"] = some.choice([1, 2, 2, 3, 5])
+        world, watch = build(plan)
+        outcome = run_world(plan, world, watch)
+        assert not outcome.violation, f"seed {seed}: {describe(plan)}\n{outcome.violation}"
+        ends |= {one.fields[0] for one in world.decisions if one.kind == "stop"}
+    assert ends == {"finished", "finished: no signal left"}
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,3 +1,6 @@
+from collections.abc import Iterable
+
+import msgspec
 import pytest
 
 from buffers.answers import Completed, Expired, Leased, Refused, Welcome
@@ -5,6 +8,7 @@ from buffers.buffer import Buffer
 from buffers.errors import ContractError
 from buffers.leasing import LeasingConfig
 from buffers.memory_store import MemoryStore
+from buffers.rows import MetaRow
 from tests.buffer_builders import config, eligible, filled, finish, ghost, leased, opened, passes
 
 
@@ -229,6 +233,94 @@ def test_the_last_lease_may_be_short_and_then_the_prompts_are_over() -> None:
     assert groups_of(last) == [1]
     buffer.complete(0, last.lease, 2, True)
     assert reason(buffer.lease(0, 3, 2)) == "prompts"
+
+
+def without_signal(buffer: Buffer, ordinals: Iterable[int], outcome: float = 1.0) -> None:
+    """One group of equal outcomes for each ordinal."""
+    for ordinal in ordinals:
+        for trajectory in opened(buffer, 1, ordinal):
+            finish(buffer, trajectory, outcome)
+
+
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_a_run_without_signal_ends_at_its_limit_and_not_before(outcome: float) -> None:
+    buffer = filled(config(no_signal="evict", max_gen_batches=3))
+    without_signal(buffer, range(1, 6), outcome)
+    first, last = opened(buffer, 1, 6)
+    finish(buffer, first, outcome)
+    assert reason(buffer.lease(0, 1, 0)) == "not yet"
+    finish(buffer, last, outcome)
+    assert buffer.ledger().reasons == {"evicted: no signal": 3 * 2 * 2}
+    assert reason(buffer.open_groups(1, 7, 1)) == "signal"
+    assert reason(buffer.lease(0, 1, 0)) == "signal"
+
+
+def test_without_a_limit_a_run_without_signal_goes_on() -> None:
+    buffer = filled(config(no_signal="evict"))
+    without_signal(buffer, range(1, 50))
+    assert reason(buffer.lease(0, 1, 0)) == "not yet"
+    assert len(opened(buffer, 1, 50)) == 2
+
+
+def test_a_whole_lease_begins_the_count_anew() -> None:
+    buffer = filled(config(no_signal="evict", max_gen_batches=1))
+    without_signal(buffer, [1])
+    eligible(buffer, 2, 2)
+    lease = leased(buffer)
+    buffer.complete(0, lease.lease, 1, True)
+    without_signal(buffer, [3])
+    assert len(opened(buffer, 1, 4)) == 2
+
+
+def test_what_comes_while_a_whole_lease_waits_does_not_count() -> None:
+    buffer = filled(config(no_signal="evict", max_gen_batches=1, oversample=2.0))
+    eligible(buffer, 2)
+    without_signal(buffer, range(2, 9))
+    assert len(opened(buffer, 1, 9)) == 2
+    assert len(leased(buffer).groups) == 2
+
+
+def test_open_groups_finish_first_and_may_make_a_lease_with_which_the_run_goes_on() -> None:
+    buffer = filled(config(no_signal="evict", max_gen_batches=1))
+    some = [opened(buffer, 1, ordinal) for ordinal in (1, 2)]
+    without_signal(buffer, [3, 4])
+    assert reason(buffer.open_groups(1, 5, 1)) == "signal"
+    assert reason(buffer.lease(0, 1, 0)) == "not yet"
+    for trajectory in [one for members in some for one in members]:
+        finish(buffer, trajectory, float(trajectory % 2))
+    assert len(leased(buffer).groups) == 2
+    assert len(opened(buffer, 1, 6)) == 2
+
+
+def test_what_is_eligible_when_the_signal_is_used_up_makes_a_last_short_lease() -> None:
+    buffer = filled(config(no_signal="evict", max_gen_batches=1))
+    trained = eligible(buffer, 1)
+    without_signal(buffer, [2, 3])
+    last = leased(buffer)
+    assert [member.trajectory for group in last.groups for member in group.members] == trained
+    assert reason(buffer.open_groups(1, 4, 1)) == "signal", "the short lease is the last"
+    buffer.expire(last.lease)
+    last = leased(buffer)
+    buffer.complete(0, last.lease, 1, True)
+    assert reason(buffer.lease(0, 2, 1)) == "signal"
+    assert reason(buffer.open_groups(1, 5, 1)) == "signal"
+
+
+def test_a_recovered_buffer_knows_how_much_came_without_signal() -> None:
+    buffer, store = filled(config(no_signal="evict", max_gen_batches=1)), MemoryStore()
+    without_signal(buffer, [1])
+    store.write(buffer.drain())
+    buffer = Buffer.recover(buffer.config, store.rows())
+    without_signal(buffer, [2])
+    store.write(buffer.drain())
+    for one in (buffer, Buffer.recover(buffer.config, store.rows())):
+        assert reason(one.lease(0, 1, 0)) == "signal"
+
+
+def test_counters_of_an_older_store_are_read() -> None:
+    older = msgspec.to_builtins(MetaRow(2, epoch=4, prompts=5, prompts_digest=6))[:-1]
+    row = msgspec.msgpack.decode(msgspec.msgpack.encode(older), type=MetaRow)
+    assert (row.epoch, row.prompts, row.prompts_digest, row.unsignalled) == (4, 5, 6, 0)
 
 
 def test_a_checkpoint_without_a_lease_makes_the_last_uses_durable_and_may_end_a_short_version() -> None:

@@ -92,6 +92,7 @@ def test_pages_of_a_reader_that_died_are_used_again(tmp_path):
         usual = (tmp_path / "data.mdb").stat().st_size
         assert other.ask(b"r") == b"live"
         os.kill(other.child, signal.SIGKILL)
+        os.waitid(os.P_PID, other.child, os.WEXITED | os.WNOWAIT)
         for _ in range(30):
             rewrite(store, 40)
         grown = (tmp_path / "data.mdb").stat().st_size

@@ -91,3 +91,10 @@ def test_the_version_is_that_of_the_distribution(capsys, monkeypatch):
     monkeypatch.setattr("importlib.metadata.version", {"braid-rl": "1.2.3"}.__getitem__)
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == "braid 1.2.3\n"
+
+
+def test_a_run_that_ends_for_want_of_signal_has_come_to_its_end(capsys):
+    settings = ("standins.solve_share=1", "buffer.no_signal=evict", "buffer.max_gen_batches=3")
+    words = [word for one in settings for word in ("--set", one)]
+    assert main(["simulate", *words, "--json"]) == 0
+    assert '"finished: no signal left"' in capsys.readouterr().out
