@@ -202,7 +202,7 @@ class Replay:
         return answer
 
     def _hello(self, message: Hello, context: Context) -> Message:
-        answer = self.buffer.hello(message.incarnation, message.version, True, message.applied)
+        answer = self.buffer.hello(message.incarnation, message.version, message.applied)
         if isinstance(answer, Welcome) and self.buffer.changed:
             self._kept.clear()
             self._waiting = None

@@ -313,9 +313,9 @@ class Buffer:
 
     # -- the learner (see buffers/learning.py) -------------------------------------------------------------------
 
-    def hello(self, incarnation: int, version: int, durable: bool, applied: Uses) -> Welcome | Refused:
-        """A learner starts, or lost a lease: what its weights are called and hold, and if that is in a checkpoint."""
-        return self._counted(learning.hello(self._held, incarnation, version, durable, applied))
+    def hello(self, incarnation: int, version: int, applied: Uses) -> Welcome | Refused:
+        """A learner starts from its checkpoint: what its weights are called, and what they hold."""
+        return self._counted(learning.hello(self._held, incarnation, version, applied))
 
     def lease(self, incarnation: int, update: int, version: int) -> Leased | Refused:
         """The groups of update number `update`, which starts from `version`; `Refused("not yet")` while too few."""

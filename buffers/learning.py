@@ -1,6 +1,6 @@
 """The learner's side of a buffer: hello, lease, expire, complete. One transaction each.
 
-    hello(incarnation, version, durable, applied)  -> Welcome     when a learner starts, or has lost a lease
+    hello(incarnation, version, applied)           -> Welcome     when a learner starts
     lease(incarnation, update, version)            -> Leased      eligible -> leased
     expire(lease)                                  -> Expired     leased -> eligible, decided by whoever has a clock
     complete(incarnation, lease, version, ...)     -> Completed   leased -> applied, consumed or eligible; publishes
@@ -46,21 +46,20 @@ USED_UP = Refused("prompts", "all prompts were used and nothing is left to train
 NO_SIGNAL = Refused("signal", "groups without signal came up to max_gen_batches and nothing is left to train on")
 
 
-def hello(held: Holdings, incarnation: int, version: int, durable: bool, applied: Uses) -> Welcome | Refused:
-    """Bring replay together with a learner that starts, or that lost a lease.
+def hello(held: Holdings, incarnation: int, version: int, applied: Uses) -> Welcome | Refused:
+    """Bring replay together with a learner that starts from its checkpoint.
 
-    `version` is the number that its weights bear (-1: none), `applied` the uses in them that replay may not know of,
-    `durable` whether both are in a checkpoint. Closes what was applied (also where the lease has expired), returns the
-    rest of the open leases, rolls back uses that the weights do not hold, and refuses older incarnations from now on.
+    `version` is the number that its weights bear (-1: none), `applied` the uses in them that replay may not know of.
+    Closes what was applied (also where the lease has expired), returns the rest of the open leases, rolls back uses
+    that the weights do not hold, and refuses older incarnations from now on.
     """
     meta, before = held.meta, held.welcome
     if incarnation < meta.incarnation:
         return Refused("stale incarnation", f"{incarnation} is older than {meta.incarnation}")
     if before is not None and incarnation == meta.incarnation:
-        if (version, durable, applied) == (before.version, before.durable, before.applied):
+        if (version, applied) == (before.version, before.applied):
             return before.answer
-        if durable:
-            return Refused("closed", f"incarnation {incarnation} has left its checkpoint behind")
+        return Refused("closed", f"incarnation {incarnation} has left its checkpoint behind")
     returned = [number for lease in list(held.leases.values()) for number in held.end_lease(lease)]
     meta.highest = max(version, meta.highest + (version < meta.highest))
     meta.incarnation, meta.completed = incarnation, (0, -1)
@@ -68,16 +67,16 @@ def hello(held: Holdings, incarnation: int, version: int, durable: bool, applied
     uses: dict[int, int] = {}
     for number, use in applied:
         uses[number] = max(use, uses.get(number, 0))
-    settled, rolled_back = _reconcile(held, uses, durable)
+    settled, rolled_back = _reconcile(held, uses)
     returned = [number for number in returned if number not in uses]
     answer = Welcome(incarnation, meta.highest, settled, tuple(returned), rolled_back)
-    held.welcome = WelcomeRow(version, durable, applied, answer)
+    held.welcome = WelcomeRow(version, applied, answer)
     held.journal.put(WELCOME_KEY, held.welcome)
     held.note_meta()
     return answer
 
 
-def _reconcile(held: Holdings, uses: dict[int, int], durable: bool) -> tuple[Uses, tuple[int, ...]]:
+def _reconcile(held: Holdings, uses: dict[int, int]) -> tuple[Uses, tuple[int, ...]]:
     """Make the uses of every group those in the learner's weights: (uses closed, groups rolled back)."""
     closed: list[tuple[int, int]] = []
     for number, use in uses.items():
@@ -86,8 +85,8 @@ def _reconcile(held: Holdings, uses: dict[int, int], durable: bool) -> tuple[Use
             continue
         if use > group.uses:
             closed.append((number, use))
-            held.apply_use(group, use, durable)
-        elif durable and use == group.uses and group.durable_uses < use:
+            held.apply_use(group, use, durable=True)
+        elif use == group.uses and group.durable_uses < use:
             group.durable_uses = use
             held.undurable.pop(number, None)
             held.note_group(group)

@@ -175,7 +175,6 @@ class WelcomeRow(msgspec.Struct, array_like=True, frozen=True):
     """The last hello of a learner and its answer: a retry gets the same and changes nothing."""
 
     version: int
-    durable: bool
     applied: tuple[tuple[int, int], ...]
     answer: Welcome
 

@@ -17,7 +17,7 @@ from xxhash import xxh3_64_digest, xxh3_64_intdigest
 from buffers.errors import CorruptStore
 from buffers.rows import ROW_TYPES, Row, describe_key
 
-FORMAT = b"braid 3"
+FORMAT = b"braid 4"
 """Rows, marks and checksums as they are written here; a store of another is refused."""
 FORMAT_KEY = b"\x00format"
 COMMIT_KEY = b"\x00commit"

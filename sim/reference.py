@@ -430,7 +430,7 @@ class Reference:
 
     # ---- learner ----------------------------------------------------------------------------------------------------
 
-    def hello(self, incarnation: int, version: int, durable: bool, applied: Iterable[tuple[int, int]]) -> Any:
+    def hello(self, incarnation: int, version: int, applied: Iterable[tuple[int, int]]) -> Any:
         """What is in the weights is used, what is not is not; a version number is never used twice."""
         applied = tuple(applied)
         if incarnation < self.incarnation:

@@ -33,7 +33,7 @@ def filled(settings: BufferConfig | None = None, prompts: int = 5) -> Buffer:
     buffer = Buffer(settings or config())
     buffer.load_prompts(make_prompts([Ghost(3, seed) for seed in range(prompts)], [str(n) for n in range(prompts)]))
     buffer.snapshot()
-    buffer.hello(0, 0, True, ())
+    buffer.hello(0, 0, ())
     return buffer
 
 

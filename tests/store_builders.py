@@ -25,7 +25,7 @@ def begun_buffer(store: LmdbStore | MemoryStore) -> Buffer:
     prompts = [real(0, 3).payload for _ in range(5)]
     buffer.load_prompts(make_prompts(prompts, [str(n) for n in range(5)]))
     buffer.snapshot()
-    buffer.hello(0, 0, True, ())
+    buffer.hello(0, 0, ())
     store.write(buffer.drain())
     return buffer
 

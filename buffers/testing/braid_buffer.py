@@ -109,7 +109,7 @@ class BraidBuffer:
 
     def _hello(self) -> None:
         self._incarnation += 1
-        answer = self._buffer.hello(self._incarnation, self._version, True, ())
+        answer = self._buffer.hello(self._incarnation, self._version, ())
         assert isinstance(answer, Welcome)
         self._update = 0
         self._write()

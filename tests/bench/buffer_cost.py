@@ -35,7 +35,7 @@ def train(segments: int, real: bool) -> float:
     buffer, store = Buffer(config), MemoryStore()
     buffer.load_prompts(make_prompts([Ghost(20, seed) for seed in range(100)]))
     epoch = buffer.snapshot().epoch
-    buffer.hello(0, 0, True, ())
+    buffer.hello(0, 0, ())
     payload = token_arrays([1] * 64, [-0.5] * 64) if real else Ghost(64, 1)
     begin = time.process_time()
     while buffer.highest < VERSIONS:

@@ -40,7 +40,7 @@ def filled(store: MemoryStore | LmdbStore) -> Buffer:
     buffer, draw = Buffer(config), np.random.default_rng(5)
     buffer.load_prompts(make_prompts([token_arrays(range(64), [0.0] * 64)]))
     opened = buffer.open_groups(buffer.snapshot().epoch, 1, GROUPS)
-    buffer.hello(0, 0, True, ())
+    buffer.hello(0, 0, ())
     assert isinstance(opened, Opened)
     for member in opened.members:
         length = int(draw.integers(SHORTEST, LONGEST + 1))

@@ -50,7 +50,7 @@ def held(kind: str, folder: Path, trajectories: int, tokens: int) -> dict[str, f
     buffer = Buffer(config)
     buffer.load_prompts(make_prompts([Ghost(20, seed) for seed in range(1000)]))
     epoch = buffer.snapshot().epoch
-    buffer.hello(0, 0, True, ())
+    buffer.hello(0, 0, ())
     store.write(buffer.drain())
     draw = np.random.default_rng(0)
     gc.collect()

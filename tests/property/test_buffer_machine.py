@@ -391,15 +391,15 @@ class BufferMachine(RuleBasedStateMachine):
         version, applied = model.checkpoint
         model.weights = applied
         model.incarnation += 1
-        answer = self.buffer.hello(model.incarnation, version, True, applied)
+        answer = self.buffer.hello(model.incarnation, version, applied)
         assert isinstance(answer, Welcome)
         assert answer.highest == (version if version >= model.highest else model.highest + 1)
         model.highest = answer.highest
         model.leased = {}
         model.update = len(applied) + 1
         self.commit()
-        assert self.buffer.hello(model.incarnation, version, True, applied) == answer
-        assert isinstance(self.buffer.hello(model.incarnation - 1, version, True, applied), Refused)
+        assert self.buffer.hello(model.incarnation, version, applied) == answer
+        assert isinstance(self.buffer.hello(model.incarnation - 1, version, applied), Refused)
         assert self.buffer.drain() == ()
 
     # -- the ordinary course, so that the rest meets every state -------------------------------------------------

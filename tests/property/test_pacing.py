@@ -28,7 +28,7 @@ def test_without_losses_nothing_is_evicted_for_age_and_the_bound_on_everything_o
     buffer = Buffer(config)
     buffer.load_prompts(make_prompts([Ghost(2, 1)]))
     epoch = buffer.snapshot().epoch
-    buffer.hello(0, 0, True, ())
+    buffer.hello(0, 0, ())
     running: list[int] = []
     update = done_in_version = 0
     for ordinal, (number, outcome) in enumerate(choices):
@@ -66,7 +66,7 @@ def test_training_goes_on_with_failed_members_and_groups_without_signal(eta: int
     buffer = Buffer(config)
     buffer.load_prompts(make_prompts([Ghost(2, 1)]))
     epoch = buffer.snapshot().epoch
-    buffer.hello(0, 0, True, ())
+    buffer.hello(0, 0, ())
     running: list[int] = []
     update = 0
     for number, outcome in enumerate(outcomes * 3):

@@ -42,7 +42,7 @@ def begun(settings_: BufferConfig) -> Buffer:
     buffer = Buffer(settings_)
     buffer.load_prompts(make_prompts([Ghost(3, seed) for seed in range(PROMPTS)]))
     buffer.snapshot()
-    buffer.hello(0, 0, True, ())
+    buffer.hello(0, 0, ())
     return buffer
 
 

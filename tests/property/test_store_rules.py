@@ -31,7 +31,7 @@ class Course:
         self.store, self.buffer = MemoryStore(), Buffer(rules)
         self.buffer.load_prompts(make_prompts([real(0, 3).payload for _ in range(5)]))
         self.epoch = self.buffer.snapshot().epoch
-        self.buffer.hello(0, 0, True, ())
+        self.buffer.hello(0, 0, ())
         self.ordinal = self.update = 0
         self.lease: Leased | None = None
         self.settle()

@@ -107,8 +107,8 @@ def retries_draw_other_tokens(monkeypatch):
 def hello_forgets_what_was_applied(monkeypatch):
     hello = learning.hello
 
-    def forgetful(held, incarnation, version, durable, applied):
-        return hello(held, incarnation, version, durable, ())
+    def forgetful(held, incarnation, version, applied):
+        return hello(held, incarnation, version, ())
 
     monkeypatch.setattr(learning, "hello", forgetful)
 

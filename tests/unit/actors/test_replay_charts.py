@@ -18,7 +18,7 @@ def a_scored_group(outcomes, no_signal="evict"):
     buffer = Buffer(BufferConfig(k=2, batch=2, max_response_tokens=64, no_signal=no_signal))
     buffer.load_prompts([PromptRow(number, Ghost(4, number), "") for number in range(4)])
     charts = Charts()
-    buffer.hello(1, 0, True, ())
+    buffer.hello(1, 0, ())
     buffer.open_groups(buffer.snapshot().epoch, 1, 1)
     for trajectory, (length, outcome) in enumerate(zip((30, 40), outcomes, strict=True), 1):
         charts.ended(buffer.append(trajectory, 1, ended(length)).length)

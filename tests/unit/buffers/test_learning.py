@@ -105,16 +105,16 @@ def test_a_crashed_learner_rolls_uses_back_and_its_state_gets_an_unused_number()
     first = leased(buffer)
     buffer.complete(0, first.lease, 1, False)
     second = leased(buffer, update=2)
-    welcome = buffer.hello(1, 0, True, ())
+    welcome = buffer.hello(1, 0, ())
     assert isinstance(welcome, Welcome)
     assert welcome.highest == 2
     assert welcome.returned == tuple(groups_of(second))
     assert sorted(welcome.rolled_back) == sorted(groups_of(first))
     assert (buffer.highest, buffer.groups_eligible) == (2, 4)
-    assert buffer.hello(1, 0, True, ()) == welcome
+    assert buffer.hello(1, 0, ()) == welcome
     assert buffer.highest == 2
     assert reason(buffer.complete(0, second.lease, 3, False)) == "stale incarnation"
-    assert reason(buffer.hello(0, 0, True, ())) == "stale incarnation"
+    assert reason(buffer.hello(0, 0, ())) == "stale incarnation"
     buffer.check()
 
 
@@ -123,7 +123,7 @@ def test_what_was_rolled_back_beyond_its_age_is_evicted_with_that_reason() -> No
     eligible(buffer, 2)
     lease = leased(buffer)
     buffer.complete(0, lease.lease, 1, False)
-    buffer.hello(1, 0, True, ())
+    buffer.hello(1, 0, ())
     assert buffer.ledger().reasons == {"evicted: rolled back": 4}
     assert len(opened(buffer, 9, 2)) == 4
 
@@ -134,13 +134,13 @@ def test_a_completion_that_was_lost_is_settled_by_hello_under_the_learners_own_n
     lease = leased(buffer)
     # the checkpoint of version 1 is durable, the message that says so never arrives; the lease expires, too
     buffer.expire(lease.lease)
-    welcome = buffer.hello(1, 1, True, uses_of(lease))
+    welcome = buffer.hello(1, 1, uses_of(lease))
     assert isinstance(welcome, Welcome)
     assert welcome.highest == buffer.highest == 1
     assert sorted(welcome.settled) == sorted(uses_of(lease))
     assert buffer.ledger().trained == 4
     # a use counts once: saying it again under the next incarnation settles nothing more
-    again = buffer.hello(2, 1, True, uses_of(lease))
+    again = buffer.hello(2, 1, uses_of(lease))
     assert isinstance(again, Welcome)
     assert again.settled == ()
     assert buffer.ledger().trained == 4
@@ -151,7 +151,7 @@ def test_uses_that_replay_counted_already_become_durable_by_hello_and_are_not_se
     eligible(buffer, 2)
     lease = leased(buffer)
     buffer.complete(0, lease.lease, 1, False)
-    welcome = buffer.hello(1, 1, True, uses_of(lease))
+    welcome = buffer.hello(1, 1, uses_of(lease))
     assert isinstance(welcome, Welcome)
     assert (welcome.highest, welcome.settled, welcome.rolled_back) == (1, (), ())
     assert buffer.ledger().trained == 4
@@ -165,23 +165,8 @@ def test_a_later_use_that_was_rolled_back_beyond_its_age_leaves_the_group_traine
     second = leased(buffer, 2)
     buffer.complete(0, second.lease, 2, False)
     assert buffer.ledger().applied == 2
-    buffer.hello(1, 1, True, uses_of(first))
+    buffer.hello(1, 1, uses_of(first))
     assert buffer.ledger().reasons == {"consumed: age": 2}
-    buffer.check()
-
-
-def test_a_learner_that_lost_its_lease_may_settle_weights_that_no_checkpoint_holds() -> None:
-    buffer = filled(config(eta=2, checkpoint_every=9))
-    eligible(buffer, 2)
-    lease = leased(buffer)
-    buffer.expire(lease.lease)
-    welcome = buffer.hello(0, -1, False, uses_of(lease))
-    assert isinstance(welcome, Welcome)
-    assert welcome.highest == 1
-    assert (buffer.ledger().applied, buffer.ledger().trained) == (4, 0)
-    # its crash afterwards rolls them back
-    buffer.hello(1, 0, True, ())
-    assert (buffer.ledger().applied, buffer.ledger().eligible) == (0, 4)
     buffer.check()
 
 
@@ -202,7 +187,7 @@ def test_a_group_too_old_for_its_second_use_closes_as_consumed() -> None:
     eligible(buffer, 1)
     lease = leased(buffer)
     buffer.complete(0, lease.lease, 1, True)
-    buffer.hello(1, 0, True, ())  # jumps to version 2, at which the second use (by age 1) may not start
+    buffer.hello(1, 0, ())  # jumps to version 2, at which the second use (by age 1) may not start
     assert reason(buffer.lease(1, 1, 2)) == "not yet"
     assert buffer.ledger().reasons == {"consumed: age": 2}
 

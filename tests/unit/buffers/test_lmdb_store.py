@@ -180,11 +180,11 @@ def test_a_second_owner_is_refused_and_the_first_goes_on(tmp_path: Path) -> None
 
 
 def test_another_format_and_a_foreign_folder_are_refused(tmp_path: Path) -> None:
-    for name in ("braid 2", "braid 4"):
+    for name in ("braid 3", "braid 5"):
         open_at(tmp_path / name).close()
         with lmdb.open(str(tmp_path / name)) as env, env.begin(write=True) as txn:
             txn.put(b"\x00format", name.encode())
-        with pytest.raises(UsageError, match=f"format '{name}'; this Braid reads 'braid 3'"):
+        with pytest.raises(UsageError, match=f"format '{name}'; this Braid reads 'braid 4'"):
             open_at(tmp_path / name)
     with lmdb.open(str(tmp_path / "foreign")) as env, env.begin(write=True) as txn:
         txn.put(b"hello", b"world")

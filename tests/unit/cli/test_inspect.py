@@ -263,8 +263,8 @@ def test_what_is_no_sound_store_is_one_line_that_names_the_file(run, tmp_path, c
         assert said(capsys, *words, status=2).startswith(f"error: {file} is damaged: header 0 is none of LMDB's")
     file.write_bytes(whole)
     with lmdb.open(str(run / "store")) as env, env.begin(write=True) as txn:
-        txn.put(FORMAT_KEY, b"braid 4")
-    assert f"store {file} is of format 'braid 4'; this Braid reads 'braid 3'" in said(capsys, run, status=2)
+        txn.put(FORMAT_KEY, b"braid 9")
+    assert f"store {file} is of format 'braid 9'; this Braid reads 'braid 4'" in said(capsys, run, status=2)
     foreign = tmp_path / "foreign"
     with lmdb.open(str(foreign)) as env, env.begin(write=True) as txn:
         txn.put(b"hello", b"world")
