@@ -120,9 +120,9 @@ def uses_are_not_rolled_back(monkeypatch):
 def a_version_number_is_used_again(monkeypatch):
     hello = learning.hello
 
-    def reuse(held, incarnation, version, durable, applied):
+    def reuse(held, incarnation, version, applied):
         held.meta.highest = min(held.meta.highest, version)
-        return hello(held, incarnation, version, durable, applied)
+        return hello(held, incarnation, version, applied)
 
     monkeypatch.setattr(learning, "hello", reuse)
 
