@@ -19,18 +19,16 @@ from typing import Any, Literal
 import msgspec
 
 from actors.kernel.context import Answer, Context, Started
-from actors.kernel.operations import Message, ask
+from actors.kernel.operations import Message
 from actors.messages import (
     Alive,
     Append,
     Assignment,
-    Chunk,
     Declined,
     Dispatch,
     DropJobs,
     FailAttempt,
     FetchPrompt,
-    FetchResponse,
     GeneratorState,
     LearnerState,
     PromptRecord,
@@ -39,11 +37,12 @@ from actors.messages import (
     Stopped,
     StopRun,
 )
+from actors.responses import fetch_response
 from actors.roster import Beat, Numbers, Pace, Roster
 from actors.schedules.schedule import ScheduleConfig
 from actors.turns import note_turn
 from buffers.answers import Appended, AttemptFailed
-from buffers.segment import BYTES_PER_TOKEN, Ghost, Payload, TokenArrays
+from buffers.segment import Payload
 from policies.card import Held
 from policies.engine import (
     Engine,
@@ -59,8 +58,6 @@ from policies.engine import (
 
 HoldPhase = Literal["prefix", "prompt", "queued", "running", "aborting", "storing"]
 """What a hold waits for: its prefix, its prompt, its version, the engine (twice), replay."""
-FETCH_TOKENS = 8192
-"""Tokens of a prefix fetched by one ask."""
 PROMPTS_KEPT = 4096
 """Prompts cached by a generator."""
 CACHED_KEPT = 4096
@@ -452,28 +449,6 @@ class Generator:
 
 
 async def fetch_prefix(replay: str, one: Assignment, timeout_s: float) -> Prefix:
-    """Fetch the stored response tokens [0, one.length) of a trajectory in bounded chunks."""
-    parts: list[Payload] = []
-    start = 0
-    while start < one.length:
-        count = min(FETCH_TOKENS, one.length - start)
-        request = FetchResponse(one.trajectory, start, count)
-        reply = await ask(replay, request, timeout_s, count * BYTES_PER_TOKEN)
-        if reply is None:
-            continue
-        if not isinstance(reply, Chunk) or not reply.payloads:
-            return Prefix(one.trajectory, one.attempt, None)
-        for part in reply.payloads:
-            parts.append(part)
-            start += part.length
-    return Prefix(one.trajectory, one.attempt, join_payloads(parts))
-
-
-def join_payloads(parts: list[Payload]) -> Payload:
-    """Concatenate payloads; ghosts stay ghosts."""
-    if len(parts) == 1:
-        return parts[0]
-    if any(isinstance(part, Ghost) for part in parts):
-        return Ghost(sum(part.length for part in parts), parts[0].seed if isinstance(parts[0], Ghost) else 0)
-    arrays = [part for part in parts if isinstance(part, TokenArrays)]
-    return TokenArrays(b"".join(part.ids for part in arrays), b"".join(part.logps for part in arrays))
+    """The stored response tokens [0, one.length) of a trajectory."""
+    found = await fetch_response(replay, one.trajectory, one.length, timeout_s)
+    return Prefix(one.trajectory, one.attempt, None if found is None else found[0])

@@ -12,17 +12,14 @@ from typing import Any
 
 import msgspec
 
-from actors.generator import FETCH_TOKENS, join_payloads
 from actors.kernel.context import Answer, Context, Started
-from actors.kernel.operations import Message, ask
+from actors.kernel.operations import Message
 from actors.messages import (
     Alive,
-    Chunk,
     Declined,
     DropJobs,
     FailAttempt,
     FetchPrompt,
-    FetchResponse,
     PromptRecord,
     PutScore,
     RewarderState,
@@ -31,9 +28,9 @@ from actors.messages import (
     Stopped,
     StopRun,
 )
+from actors.responses import fetch_response
 from actors.roster import Beat, Numbers, Pace, Roster
 from buffers.answers import AttemptFailed, ScoreStored
-from buffers.segment import BYTES_PER_TOKEN, EndReason, Payload
 from rewards.reward import Reward, Scored, ScoreJob, ScoringFailed
 
 PROMPTS_KEPT = 1024
@@ -189,21 +186,10 @@ class Rewarder:
 
 
 async def fetch_trajectory(replay: str, one: Score, prompt: PromptRecord, timeout_s: float) -> Fetched:
-    """Fetch the whole response, in bounded chunks, and join it with its prompt to a job."""
-    parts: list[Payload] = []
-    end: EndReason = "stop"
-    start = 0
-    while start < one.length:
-        count = min(FETCH_TOKENS, one.length - start)
-        request = FetchResponse(one.trajectory, start, count)
-        reply = await ask(replay, request, timeout_s, count * BYTES_PER_TOKEN)
-        if reply is None:
-            continue
-        if not isinstance(reply, Chunk) or not reply.payloads:
-            return Fetched(one.trajectory, one.attempt, None)
-        for part in reply.payloads:
-            parts.append(part)
-            start += part.length
-        end = reply.end
-    job = ScoreJob(one.trajectory, one.attempt, prompt.payload, join_payloads(parts), prompt.answer, end)
+    """The whole response, joined with its prompt to a job."""
+    found = await fetch_response(replay, one.trajectory, one.length, timeout_s)
+    if found is None:
+        return Fetched(one.trajectory, one.attempt, None)
+    response, end = found
+    job = ScoreJob(one.trajectory, one.attempt, prompt.payload, response, prompt.answer, end)
     return Fetched(one.trajectory, one.attempt, job)

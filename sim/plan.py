@@ -26,6 +26,7 @@ import msgspec
 
 import actors.generator
 import actors.learner
+import actors.responses
 import actors.rewarder
 import buffers.buffer
 from actors.cast import STANDINS, RunSettings
@@ -64,10 +65,9 @@ PATIENCE_EVENTS = 300_000
 
 TIGHT: tuple[tuple[ModuleType, str, int], ...] = (
     (buffers.buffer, "ORDINALS_KEPT", 2),
-    (actors.generator, "FETCH_TOKENS", 8),
     (actors.generator, "PROMPTS_KEPT", 2),
-    (actors.rewarder, "FETCH_TOKENS", 8),
     (actors.rewarder, "PROMPTS_KEPT", 1),
+    (actors.responses, "FETCH_TOKENS", 8),
     (actors.learner, "SHARE_TOKENS", 40),
 )
 """Sizes of modules, and what they are while a tight plan runs."""
