@@ -36,6 +36,7 @@ LIMITS = {
     "no_signal_share": Limit(
         0.9, "hardly a group has signal: easier prompts are needed, or harder ones if most are solved", window=1
     ),
+    "reward_failed": Limit(0.5, "the reward raises, or is killed for taking too long: see the logs of the rewarders"),
     "skipped": Limit(0.0, "a gradient was not finite and its update was skipped: lower trainer.update.rate", window=1),
 }
 """By name of the number. `penalty` is in units of the loss, rewards being of the order of 1."""

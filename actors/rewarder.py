@@ -123,6 +123,8 @@ class Rewarder:
     def _on_scored(self, event: Scored, context: Context) -> None:
         if self._held.get(event.trajectory) == event.attempt:
             self._numbers.add(context, "score_s", event.seconds)
+            if "raised" in event.components or "killed" in event.components:
+                self._numbers.add(context, "reward_failed", 1.0)
             request = PutScore(event.trajectory, event.attempt, event.components)
             context.ask(self._roster.replay, request, self._pace.ask_timeout_s)
 

@@ -10,8 +10,10 @@ STALLED = 5.0
 """So many times the usual time without a version is a stall."""
 FIRST_S = 600.0
 """So long without a first version is one: what is usual is not known yet, and servers may have to start."""
-IDLE = 0.5
-"""A learner that waits for more than this share of its time is starved."""
+IDLE = 0.7
+"""A learner that waits for more than this share of its time is starved,"""
+SETTLED = 0.1
+"""after this share of the versions: at first every learner waits."""
 
 
 def alarms(board: Board) -> list[str]:
@@ -35,18 +37,18 @@ def stalled(board: Board) -> list[str]:
 def starved(board: Board) -> list[str]:
     """The learner mostly waits."""
     idle = board.idle_shares().get("learner", 0.0) - board.card_shares().get("learner", 0.0)
-    if idle <= IDLE or board.version_s is None:
+    if idle <= IDLE or not SETTLED * board.versions <= board.version < board.versions:
         return []
-    remedy = "add generators, or raise schedule.eta"
+    remedy = "generation is the slower half; add generators where cores or cards are free, or raise schedule.eta"
     if board.card_shares():
         remedy = "generation takes the card's time; raise engine.slots, or give the generator a card of its own"
     return [f"the learner waits {idle:.0%} of the time for responses: {remedy}"]
 
 
 def lengths_bent(board: Board) -> list[str]:
-    """What is trained is shorter than what was started."""
+    """What is trained is shorter than what was started, and age is a reason: what has no signal may be longer too."""
     ended, trained = board.get("mean_ended_tokens"), board.get("mean_trained_tokens")
-    if not ended or not trained or trained >= 0.8 * ended:
+    if not ended or not trained or trained >= 0.8 * ended or not board.get("evicted_tokens_age"):
         return []
     return [f"trained responses have {trained:.0f} tokens, all that ended {ended:.0f}: long answers are lost; "
             "lower schedule.oversample"]  # fmt: skip

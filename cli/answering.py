@@ -54,6 +54,8 @@ def answer(model: Path, questions: Sequence[Question], max_tokens: int) -> Itera
 def existing_model(folder: str) -> Path:
     """The path of a model folder, or of the newest version of a run's folder; `UsageError` if there is none."""
     path = Path(folder)
+    if not path.is_dir():
+        raise UsageError(f"there is no folder {folder}; name a run's folder, or one of its versions/v*")
     versions = sorted(found.parent for found in path.glob("versions/v*/config.json"))
     path = versions[-1] if versions else path
     if not (path / "config.json").is_file():

@@ -19,6 +19,7 @@ import ast
 import difflib
 import importlib
 import importlib.metadata
+import os
 import pkgutil
 import sys
 import traceback
@@ -83,15 +84,25 @@ def main(argv: Sequence[str] | None = None, commands: Sequence[Command] | None =
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return dispatch(words, find_commands() if commands is None else commands)
-    except SystemExit as leaving:  # how argparse ends after --help
-        return leaving.code if isinstance(leaving.code, int) else 0
+        status = _status_of(words, find_commands() if commands is None else commands)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads the output, `head` perhaps, has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except UsageError as error:
         return complain(error, 2, debug)
     except Exception as error:
         return complain(error, 1, debug)
+
+
+def _status_of(words: Sequence[str], commands: Sequence[Command]) -> int:
+    try:
+        return dispatch(words, commands)
+    except SystemExit as leaving:  # how argparse ends after --help
+        return leaving.code if isinstance(leaving.code, int) else 0
 
 
 def dispatch(words: Sequence[str], commands: Sequence[Command]) -> int:

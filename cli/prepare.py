@@ -103,7 +103,10 @@ def prepare(order: Order, say: Callable[[str], None]) -> None:
                 say(plan_card(config, config.model.path).words)
         return
     folder = Path(order.run_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}; name another --run-dir") from None
     if shutil.disk_usage(folder).free < DISK_BYTES:
         raise UsageError(f"{folder}: less than {DISK_BYTES >> 20} MiB of disk are free; name another --run-dir")
     model = Path(config.model.path) if config.model.path else warmed_up(config, task, say)

@@ -50,12 +50,14 @@ def wall_of(rows: list[Row]) -> float:
 def accuracies(rows: list[Row], samples: int) -> dict[str, Any]:
     """The first and the last evaluation, as a whole and by difficulty (empty where they do not tell of it).
 
+    Where there was one only, nothing is known of afterwards: None.
+
     `pass{samples}` is told before the first and after the last version only: None where a run ended between them.
     """
     found = evaluations(rows) or [{}]
     names = ("sampled", "greedy", *([f"pass{samples}"] if samples > 1 else []), "n")
     result: dict[str, Any] = {}
-    for place, one in (("before", found[0]), ("after", found[-1])):
+    for place, one in (("before", found[0]), ("after", found[-1] if len(found) > 1 else {})):
         result[f"accuracy_{place}"] = {name: one.get(name) for name in names}
         result[f"response_tokens_{place}"] = one.get("tokens")
         result[f"accuracy_by_difficulty_{place}"] = {

@@ -73,7 +73,9 @@ def main(args: argparse.Namespace) -> int:
         return status
     stem = Path(config).stem
     folder = Path(args.run_dir or f"runs/{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; name another --run-dir")
+    if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} exists and is not empty; name another --run-dir, or go on with --resume {folder}")
     if args.address:
         ray_door().probe(args.address)  # before a model is warmed up for it
@@ -136,8 +138,10 @@ def run(folder: Path, args: argparse.Namespace) -> int:
     remove_shared(config)
     summary = summarize(folder, config, outcome)
     print(f"{outcome} after {time.monotonic() - begun:.0f} s; ledger {summary['ledger']}")
-    for place in ("before", "after"):
-        print(f"held-out accuracy {place}: {summary[f'accuracy_{place}']}")
+    print(f"held-out accuracy before: {summary['accuracy_before']}")
+    after = summary["accuracy_after"] or {}
+    measured = any(value is not None for value in after.values())
+    print(f"held-out accuracy after: {after if measured else 'not measured since'}")
     print(f"summary: {folder / SUMMARY}")
     if is_finished(outcome):
         return 0

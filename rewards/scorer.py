@@ -9,6 +9,7 @@ not be decoded is `ScoringFailed`. Nothing is emitted after `close`.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -59,6 +60,10 @@ def check(config: Config) -> None:
     build_rewards(Spec(config.rewards, config.settings))
 
 
+_log = logging.getLogger(__name__)
+REASONS_TOLD = 32
+
+
 class Scorer:
     """Scores with `config.workers` sandboxes; the first is started at once, so that bad settings show themselves."""
 
@@ -68,6 +73,8 @@ class Scorer:
         self._jobs: queue.SimpleQueue[ScoreJob | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
+        self._told: set[str] = set()
+        """Why rewards failed, as the log has it already."""
         limits = Limits(seconds=config.seconds, memory_bytes=config.memory_bytes)
         spec = Spec(config.rewards, config.settings)
         self._components = components_of(spec)
@@ -105,6 +112,16 @@ class Scorer:
             if not self._closed:
                 self._emit_outside(event)
 
+    def _tell(self, flag: str, why: str) -> None:
+        """Log why the reward failed, each reason once."""
+        short = why[:200]
+        with self._lock:
+            new = short not in self._told and len(self._told) < REASONS_TOLD
+            if new:
+                self._told.add(short)
+        if new:
+            _log.warning("the reward was %s: %s; such a response counts as wrong", flag, short)
+
     def _score(self, job: ScoreJob, sandbox: Sandbox) -> RewardEvent:
         begin = time.perf_counter()
         try:
@@ -118,6 +135,7 @@ class Scorer:
             return ScoringFailed(job.trajectory, job.attempt, str(error))
         if isinstance(outcome, Killed | Raised):
             flag = "killed" if isinstance(outcome, Killed) else "raised"
+            self._tell(flag, outcome.text if isinstance(outcome, Raised) else "it took too long, or its worker died")
             components = dict.fromkeys(self._components, 0.0) | {flag: 1.0}
         else:
             components = {str(name): float(value) for name, value in outcome.value.items()}

@@ -66,7 +66,10 @@ SCENARIOS = (
     Scenario(
         "the learner dies",
         8,
-        {**AT_REST, "schedule": {"eta": 0, "versions": 2, "checkpoint_every": 2}},
+        {
+            "restarts": {"backoff_s": 5.0},
+            "schedule": {"eta": 0, "versions": 2, "checkpoint_every": 2},
+        },  # scores are late
         (Kill("learner", "publish", 2),),
     ),
     Scenario(

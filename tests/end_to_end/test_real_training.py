@@ -136,8 +136,8 @@ BAD = [
     (["train", "--check", *ONE_CARD, *CUDA], "torch finds no such GPU here"),
     (["train", "--check", *ONE_CARD, "--set", "generates_with=sglang"], "cluster.share = 'memory'"),
     (["train", "--resume", "/nowhere"], "holds no prepared run"),
-    (["eval", "/nowhere"], "is no Hugging Face model folder"),
-    (["sample", "/nowhere", "a"], "is no Hugging Face model folder"),
+    (["eval", "/nowhere"], "there is no folder /nowhere"),
+    (["sample", "/nowhere", "a"], "there is no folder /nowhere"),
     (["simulate", "--set", "generators=0"], "at least 1 each"),
 ]
 

@@ -63,6 +63,15 @@ def test_an_answer_that_hangs_kills_or_raises_scores_zero_and_the_next_one_is_sc
     assert all("format" in event.components for event in found)
 
 
+def test_why_a_reward_failed_is_logged_once(start, caplog):
+    scorer, events = start(Config((WISH, "answer_format")))
+    for index in range(3):
+        scorer.score(job(index, "raise"))
+        events.get(timeout=30)
+    (line,) = [record.message for record in caplog.records if "the reward was raised" in record.message]
+    assert "such a response counts as wrong" in line
+
+
 def test_one_hanging_answer_does_not_hold_up_another_sandbox(start):
     scorer, events = start(Config((WISH,), seconds=5.0, workers=2))
     scorer.score(job(0, "4"))

@@ -85,6 +85,11 @@ def test_the_view_shows_what_matters():
     assert "the learner waits 75% of the time" in text
 
 
+@pytest.mark.parametrize("version", [1, 20])
+def test_a_learner_that_waits_is_no_alarm_at_first_or_after_the_last_version(version):
+    assert alarms(board(*RUN, (10.0, "learner", "version", version))) == []
+
+
 def test_waits_for_a_shared_card_are_shown_and_are_no_lack_of_responses():
     rows = [*RUN, (10.0, "learner", "card_wait_s", 4.0), (10.0, "learner", "card_held_s", 2.0)]
     assert board(*RUN).card_shares() == {}
@@ -129,7 +134,9 @@ def test_a_stall_long_answers_lost_and_failures_are_told():
     assert alarms(board(*RUN[:1], (2.0, "learner", "version", 2), (60.0, "replay", "live", 1.0)))[0].startswith(
         "no new"
     )
-    (bent,) = alarms(board((0, "replay", "mean_ended_tokens", 50.0), (0, "replay", "mean_trained_tokens", 30.0)))
+    lengths = [(0, "replay", "mean_ended_tokens", 50.0), (0, "replay", "mean_trained_tokens", 30.0)]
+    assert alarms(board(*lengths)) == []  # what has no signal may be longer
+    (bent,) = alarms(board(*lengths, (0, "replay", "evicted_tokens_age", 20.0)))
     assert "long answers are lost" in bent
     assert alarms(board((0, "replay", "failed", 8.0)))[0].startswith("8 responses failed")
     assert alarms(board((0, "replay", "failed", 0.0))) == []

@@ -1,10 +1,15 @@
 """The face: sub-commands found without importing them, one line for what goes wrong, exit statuses."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from cli.main import Command, find_commands, main
+
+ROOT = Path(__file__).parents[3]
 
 GREET = """
 NAME = "greet"
@@ -98,3 +103,13 @@ def test_a_run_that_ends_for_want_of_signal_has_come_to_its_end(capsys):
     words = [word for one in settings for word in ("--set", one)]
     assert main(["simulate", *words, "--json"]) == 0
     assert '"finished: no signal left"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_a_reader_that_has_enough_of_the_output_is_told_nothing(word):
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-c", "from cli.main import run; run()", word]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")

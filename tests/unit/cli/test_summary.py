@@ -25,10 +25,16 @@ def test_a_run_that_was_stopped_between_takes_no_number_of_an_earlier_evaluation
     assert found["accuracy_after"] == {"sampled": 0.6, "greedy": 0.5, "pass8": None, "n": 64}
 
 
+def test_a_run_that_was_stopped_before_its_second_evaluation_knows_nothing_of_afterwards():
+    found = summary.accuracies(BEFORE, 8)
+    assert found["accuracy_before"]["sampled"] == 0.2
+    assert set(found["accuracy_after"].values()) == {None}
+
+
 def test_what_one_of_so_many_answers_solves_is_named_by_their_number():
     rows = told(0.0, n=64, greedy=0.1, sampled=0.2, tokens=15, pass4=0.7)
-    assert summary.accuracies(rows, 4)["accuracy_after"]["pass4"] == 0.7
-    assert set(summary.accuracies(rows, 1)["accuracy_after"]) == {"sampled", "greedy", "n"}
+    assert summary.accuracies(rows, 4)["accuracy_before"]["pass4"] == 0.7
+    assert set(summary.accuracies(rows, 1)["accuracy_before"]) == {"sampled", "greedy", "n"}
 
 
 def test_accuracies_by_difficulty_stand_beside_each_other():
