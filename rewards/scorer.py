@@ -120,7 +120,7 @@ class Scorer:
             if new:
                 self._told.add(short)
         if new:
-            _log.warning("the reward was %s: %s; such a response counts as wrong", flag, short)
+            _log.warning("the reward failed (%s): %s; such a response counts as wrong", flag, short)
 
     def _score(self, job: ScoreJob, sandbox: Sandbox) -> RewardEvent:
         begin = time.perf_counter()

@@ -68,7 +68,7 @@ def test_why_a_reward_failed_is_logged_once(start, caplog):
     for index in range(3):
         scorer.score(job(index, "raise"))
         events.get(timeout=30)
-    (line,) = [record.message for record in caplog.records if "the reward was raised" in record.message]
+    (line,) = [record.message for record in caplog.records if "the reward failed (raised)" in record.message]
     assert "such a response counts as wrong" in line
 
 
