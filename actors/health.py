@@ -3,7 +3,7 @@
 An alarm is about the mean over the last `WINDOW` updates, so that one odd batch rings nothing; it rings once when the
 mean passes its limit, and again only after it has come back. A gradient that is not finite rings at once: the update
 was skipped, and `trainer.update.most_skipped` of them in a row roll the weights back to the last checkpoint.
-`no_signal_share`, which has many groups behind it, rings at once too, also where all are evicted and nothing is trained.
+`no_signal_share`, which has many groups behind it, rings at once too, also where all are evicted and none trained.
 """
 
 from __future__ import annotations
